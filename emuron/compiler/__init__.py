@@ -1,0 +1,1 @@
+"""Compiles tensor graphs to programs: graph, ops, passes, pipeline and front ends."""

@@ -1,0 +1,1 @@
+"""The graph operators: infer, evaluate, lower and examples of each."""

@@ -1,0 +1,1 @@
+"""What exists: chips and instances as data, every figure with its source."""

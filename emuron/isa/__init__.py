@@ -1,0 +1,1 @@
+"""What an instruction computes, forbids and costs; a Program is instructions in order."""

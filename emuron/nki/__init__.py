@@ -1,0 +1,1 @@
+"""Kernels by hand: the NKI language over the instruction set."""

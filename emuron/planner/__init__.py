@@ -1,0 +1,1 @@
+"""Search over instances and configurations for a workload and its price."""

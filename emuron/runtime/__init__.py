@@ -1,0 +1,1 @@
+"""Executables and the devices that run them."""

@@ -1,0 +1,1 @@
+"""The language-model engine: requests, scheduling, policies, clocks and the server."""

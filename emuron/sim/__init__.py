@@ -1,0 +1,1 @@
+"""Reads a Program twice: functional says what comes out, timing says when."""

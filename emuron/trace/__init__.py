@@ -1,0 +1,1 @@
+"""What is observed: the timeline of a run and its renderings."""
