@@ -1,0 +1,234 @@
+"""The instruction base class, its registry, and forms: instructions without their addresses.
+
+A form is an instruction class with its attributes and the *layouts* of its operands. Limits and
+cost depend on nothing else, so both are worked out once per form, however often it is issued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from emuron.errors import HardwareLimitError, UnknownNameError
+from emuron.isa.tensor import AccessPattern
+
+if TYPE_CHECKING:
+    from emuron.hardware.chip import NeuronCore
+
+# Kinds of operand fields. The annotation's *name* is what @instruction reads.
+Out = AccessPattern  # written
+In = AccessPattern  # read
+InOut = AccessPattern  # read, then written
+OptOut = AccessPattern | None
+OptIn = AccessPattern | None
+Scalar = AccessPattern | float | None  # one number per partition: a [P, 1] tile or an immediate
+
+OPERAND_KINDS = ("Out", "In", "InOut", "OptOut", "OptIn", "Scalar")
+READ_KINDS = frozenset({"In", "InOut", "OptIn", "Scalar"})
+WRITE_KINDS = frozenset({"Out", "InOut", "OptOut"})
+
+
+@dataclass(frozen=True, slots=True)
+class DmaCost:
+    """What a DMA transfer moves: total bytes, and the descriptors (contiguous runs) it needs.
+
+    `element_bytes` is the length of one contiguous run on the narrower side; `rate` scales the
+    bandwidth of a plain copy (a transpose or an inline computation runs slower); `hbm_bytes` is
+    the traffic at the HBM stack (reads plus writes).
+    """
+
+    bytes: int
+    descriptors: int
+    element_bytes: int
+    hbm_bytes: int
+    rate: float = 1.0
+    trigger: str = "static"  # static | hwdge | swdge
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """How long an instruction keeps its engine busy, in cycles of that engine.
+
+    `setup_cycles` is work that the engine does while its previous instruction still runs (a
+    LoadStationary); `extra_latency_cycles` delays the result, not the engine; `table` names the
+    activation table that the Scalar engine must hold; `flops` counts useful operations.
+    """
+
+    cycles: float = 0.0
+    setup_cycles: float = 0.0
+    extra_latency_cycles: float = 0.0
+    table: str | None = None
+    flops: int = 0
+    dma: DmaCost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One hardware instruction: what it computes, what it forbids, how long it takes.
+
+    Subclasses declare operands with the kinds above and attributes with defaults, and give
+    `check`, `compute` and `cost`. `compute` sees arrays of the back end, fp32 [P, N] (free
+    dimensions flattened in row-major order), or the stored bits where `raw` is true, in the order
+    of the readable fields (an absent operand is None, an immediate a float), and returns one array
+    for each written field (a tuple if there are several).
+    """
+
+    mnemonic: ClassVar[str] = ""
+    engines: ClassVar[tuple[str, ...]] = ()
+    operands: ClassVar[tuple[tuple[str, str], ...]] = ()
+    attributes: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that runs this instruction."""
+        return self.engines[0]
+
+    @property
+    def raw(self) -> bool:
+        """Whether operands are handed over as stored bits, without widening or rounding."""
+        return False
+
+    def check(self, core: NeuronCore) -> None:
+        """Raise HardwareLimitError if the hardware refuses the operands."""
+
+    def compute(self, ops: Any, *inputs: Any) -> Any:
+        """Return the value of each written operand."""
+        raise NotImplementedError(self.mnemonic)
+
+    def cost(self, core: NeuronCore) -> Cost:
+        """Return the busy time, from the chip's figures."""
+        raise NotImplementedError(self.mnemonic)
+
+    def refuse(self, problem: str, way_out: str) -> HardwareLimitError:
+        """Return the error for an illegal operand: the instruction, the problem, the way out."""
+        return HardwareLimitError(f"{self.mnemonic}: {problem}. {way_out}")
+
+
+REGISTRY: dict[str, type[Instruction]] = {}
+_I = TypeVar("_I", bound=type[Instruction])
+
+
+def instruction(*, engine: str | tuple[str, ...], nki: str) -> Callable[[_I], _I]:
+    """Register an instruction class under its NKI name, with the engines that can run it."""
+
+    def register(cls: _I) -> _I:
+        cls = dataclass(frozen=True, slots=True, eq=False)(cls)  # type: ignore[assignment]
+        cls.mnemonic = nki
+        cls.engines = (engine,) if isinstance(engine, str) else engine
+        kinds = [(f.name, str(f.type)) for f in fields(cls)]
+        cls.operands = tuple((name, kind) for name, kind in kinds if kind in OPERAND_KINDS)
+        cls.attributes = tuple(name for name, kind in kinds if kind not in OPERAND_KINDS)
+        REGISTRY[nki] = cls
+        return cls
+
+    return register
+
+
+def instruction_class(nki: str) -> type[Instruction]:
+    """Return the instruction class of an NKI name; raise UnknownNameError."""
+    if nki not in REGISTRY:
+        raise UnknownNameError("instruction", nki, sorted(REGISTRY))
+    return REGISTRY[nki]
+
+
+def attribute_defaults(cls: type[Instruction]) -> dict[str, Any]:
+    """Return the default of each attribute that has one."""
+    return {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+
+
+@dataclass(slots=True, eq=False)
+class Form:
+    """An instruction class with attributes and operand layouts: checked and costed once.
+
+    `operand_fields` lists the operands that are access patterns, in declaration order, each with
+    its kind; an indirect operand `x` is followed by its index as ("x.index", "In"). A program
+    stores one (tensor, offset) pair for each. `example` is the instruction as first issued.
+    """
+
+    id: int
+    example: Instruction
+    core: NeuronCore
+    engine: str
+    cost: Cost
+    operand_fields: tuple[tuple[str, str], ...]
+    plan: Any = field(default=None)  # the functional simulator's prepared execution
+
+    @property
+    def mnemonic(self) -> str:
+        """The instruction's NKI name."""
+        return self.example.mnemonic
+
+
+class FormTable:
+    """The distinct forms of a program, found by class, attributes and layouts."""
+
+    def __init__(self, core: NeuronCore) -> None:
+        self.core = core
+        self.forms: list[Form] = []
+        self._by_key: dict[tuple[object, ...], Form] = {}
+
+    def form(
+        self,
+        cls: type[Instruction],
+        operands: tuple[AccessPattern | float | None, ...],
+        attributes: tuple[object, ...] = (),
+    ) -> Form:
+        """Return the form of an instruction, checking it on first sight.
+
+        `operands` follow `cls.operands`; `attributes` follow `cls.attributes` and must be hashable
+        (missing ones at the end take their defaults).
+        """
+        key = (
+            cls,
+            attributes,
+            *[o.layout() if isinstance(o, AccessPattern) else o for o in operands],
+        )
+        found = self._by_key.get(key)
+        if found is None:
+            found = self._add(cls, operands, attributes)
+            self._by_key[key] = found
+        return found
+
+    def _add(
+        self,
+        cls: type[Instruction],
+        operands: tuple[AccessPattern | float | None, ...],
+        attributes: tuple[object, ...],
+    ) -> Form:
+        named: dict[str, Any] = {
+            name: value for (name, _), value in zip(cls.operands, operands, strict=True)
+        }
+        named.update(zip(cls.attributes, attributes, strict=False))
+        example = cls(**named)
+        example.check(self.core)
+        present = tuple(_present(cls, operands))
+        form = Form(
+            len(self.forms),
+            example,
+            self.core,
+            example.engine_name,
+            example.cost(self.core),
+            present,
+        )
+        self.forms.append(form)
+        return form
+
+
+def _present(
+    cls: type[Instruction], operands: tuple[AccessPattern | float | None, ...]
+) -> Iterator[tuple[str, str]]:
+    for (name, kind), value in zip(cls.operands, operands, strict=True):
+        if isinstance(value, AccessPattern):
+            yield name, kind
+            if value.indirection is not None:
+                yield f"{name}.index", "In"
+
+
+def flat_operands(operands: Iterable[AccessPattern | float | None]) -> Iterator[AccessPattern]:
+    """Yield the access patterns among operands in the order of a form's `operand_fields`."""
+    for value in operands:
+        if isinstance(value, AccessPattern):
+            yield value
+            if value.indirection is not None:
+                yield value.indirection.index

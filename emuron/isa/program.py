@@ -1,0 +1,174 @@
+"""Programs: instructions in order, as a loop tree whose leaves are columns."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from emuron.isa.affine import Affine, Index, LoopIndex
+from emuron.isa.instruction import Form, FormTable
+from emuron.isa.tensor import AccessPattern, Tensor
+
+if TYPE_CHECKING:
+    from emuron.hardware.chip import NeuronCore
+
+
+class Block:
+    """A straight run of instructions as columns.
+
+    Row i is form `form[i]` in group `group[i]`; its operands are the pairs
+    (`tensor[k]`, `offset[k]`) for k from `first[i]`, one for each of the form's operand fields,
+    offsets in elements of the operand's dtype. `slopes` maps k to the loop terms of an offset that
+    changes from iteration to iteration.
+    """
+
+    __slots__ = ("form", "group", "first", "tensor", "offset", "slopes")
+
+    def __init__(self) -> None:
+        self.form = array("i")
+        self.group = array("i")
+        self.first = array("q")
+        self.tensor = array("i")
+        self.offset = array("q")
+        self.slopes: dict[int, tuple[tuple[LoopIndex, int], ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.form)
+
+    def append(self, form: int, group: int, operands: list[tuple[int, Index]]) -> None:
+        """Add one instruction; `operands` are (tensor number, offset)."""
+        self.form.append(form)
+        self.group.append(group)
+        self.first.append(len(self.tensor))
+        for number, offset in operands:
+            if isinstance(offset, Affine):
+                if offset.terms:
+                    self.slopes[len(self.tensor)] = offset.terms
+                offset = offset.base
+            self.tensor.append(number)
+            self.offset.append(offset)
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """A body that runs `index.trip` times."""
+
+    index: LoopIndex
+    body: list[Block | Loop] = field(default_factory=list)
+
+
+class Program:
+    """Instructions in order for one core, with the tensors and forms they name.
+
+    Grows while it is recorded; `freeze` ends that. `groups` names what instructions belong to
+    (a layer of a model, a source line of a kernel).
+    """
+
+    def __init__(self, name: str, core: NeuronCore) -> None:
+        self.name = name
+        self.core = core
+        self.table = FormTable(core)
+        self.tensors: list[Tensor] = []
+        self.groups: list[str] = []
+        self.body: list[Block | Loop] = []
+        self.frozen = False
+        self._tensor_numbers: dict[Tensor, int] = {}
+        self._group_numbers: dict[str, int] = {}
+
+    @property
+    def forms(self) -> list[Form]:
+        """The distinct forms, by number."""
+        return self.table.forms
+
+    def tensor_number(self, tensor: Tensor) -> int:
+        """Return the number of a tensor, adding it on first sight."""
+        number = self._tensor_numbers.get(tensor)
+        if number is None:
+            number = self._tensor_numbers[tensor] = len(self.tensors)
+            self.tensors.append(tensor)
+        return number
+
+    def group_number(self, group: str) -> int:
+        """Return the number of a group, adding it on first sight."""
+        number = self._group_numbers.get(group)
+        if number is None:
+            number = self._group_numbers[group] = len(self.groups)
+            self.groups.append(group)
+        return number
+
+    def freeze(self) -> Program:
+        """End recording and return the program."""
+        self.frozen = True
+        return self
+
+    def __len__(self) -> int:
+        """Number of instructions executed, loops multiplied out."""
+        return _count(self.body)
+
+    def leaves(self) -> Iterator[tuple[Block, tuple[LoopIndex, ...]]]:
+        """Yield each Block with the indices of the loops around it, outermost first."""
+        yield from _leaves(self.body, ())
+
+    def view(self, block: Block, row: int) -> list[AccessPattern]:
+        """Return the access patterns of one row, one for each of its form's operand fields."""
+        form = self.forms[block.form[row]]
+        patterns: list[AccessPattern] = []
+        for k, (name, _) in enumerate(form.operand_fields, start=block.first[row]):
+            offset: Index = block.offset[k]
+            if k in block.slopes:
+                offset = Affine(block.offset[k], block.slopes[k])
+            tensor = self.tensors[block.tensor[k]]
+            owner, _, part = name.partition(".")
+            like: AccessPattern = getattr(form.example, owner)
+            if part and like.indirection is not None:
+                index = like.indirection.index
+                view = AccessPattern(tensor, index.shape, index.strides, offset, index.dtype)
+                patterns[-1].indirection = replace(like.indirection, index=view)
+            else:
+                view = AccessPattern(tensor, like.shape, like.strides, offset, like.dtype)
+            patterns.append(view)
+        return patterns
+
+    def to_text(self) -> str:
+        """Return the program as text, one instruction a line; stable and diffable."""
+        lines = [f"program {self.name} on {self.core.version}"]
+        _write(self, self.body, "  ", lines)
+        return "\n".join(lines) + "\n"
+
+
+def _count(body: list[Block | Loop]) -> int:
+    return sum(
+        len(part) if isinstance(part, Block) else part.index.trip * _count(part.body)
+        for part in body
+    )
+
+
+def _leaves(
+    body: list[Block | Loop], indices: tuple[LoopIndex, ...]
+) -> Iterator[tuple[Block, tuple[LoopIndex, ...]]]:
+    for part in body:
+        if isinstance(part, Block):
+            yield part, indices
+        else:
+            yield from _leaves(part.body, (*indices, part.index))
+
+
+def _write(program: Program, body: list[Block | Loop], indent: str, lines: list[str]) -> None:
+    for part in body:
+        if isinstance(part, Loop):
+            lines.append(f"{indent}loop {part.index.name} in {part.index.trip}:")
+            _write(program, part.body, indent + "  ", lines)
+            continue
+        for row in range(len(part)):
+            form = program.forms[part.form[row]]
+            views = program.view(part, row)
+            named = [
+                f"{name}={view!r}"
+                for (name, _), view in zip(form.operand_fields, views, strict=True)
+            ]
+            attributes = [
+                f"{name}={getattr(form.example, name)!r}" for name in form.example.attributes
+            ]
+            lines.append(f"{indent}{form.engine}.{form.mnemonic} {', '.join(named + attributes)}")
