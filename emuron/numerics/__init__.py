@@ -1,1 +1,1 @@
-"""What a number is: dtypes, rounding, microscaling, array back ends; only here are values rounded."""
+"""What a number is: dtypes, rounding, microscaling and back ends; only here are values rounded."""
