@@ -63,7 +63,7 @@ golden: $(VENV)/.dev  ## rewrite the golden files; read the diff before you comm
 	@git --no-pager diff --stat -- tests/golden
 
 docs: $(VENV)/.dev  ## build the documentation into site/
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev  ## timings on this machine
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
