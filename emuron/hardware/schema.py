@@ -8,11 +8,10 @@ A data file is TOML. Besides its figures it may carry `inherits` (another file o
 from __future__ import annotations
 
 import dataclasses
-import functools
 import tomllib
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.resources.abc import Traversable
@@ -101,7 +100,7 @@ def build(cls: type[T], table: Table, where: str, **given: object) -> T:
 
     Raises UsageError, naming `where`, for an unknown key, a missing key or a wrong type.
     """
-    hints = _hints(cls)
+    hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if "source" not in fields:  # stated beside the figures, kept by load_document
         table = {key: value for key, value in table.items() if key != "source"}
@@ -116,11 +115,6 @@ def build(cls: type[T], table: Table, where: str, **given: object) -> T:
         elif name not in given and _is_required(field):
             raise UsageError(f"{where}: missing key {name!r}")
     return cls(**filled)
-
-
-@functools.cache
-def _hints(cls: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
