@@ -1,1 +1,8 @@
 """The graph operators: infer, evaluate, lower and examples of each."""
+
+# The builder names every operator, so importing it fills the registry.
+from emuron.compiler.ops.builder import GraphBuilder
+from emuron.compiler.ops.context import Autocast, EvalContext, Example
+from emuron.compiler.ops.registry import OPS, find_op, op
+
+__all__ = ["OPS", "Autocast", "EvalContext", "Example", "GraphBuilder", "find_op", "op"]

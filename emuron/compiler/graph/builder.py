@@ -1,0 +1,110 @@
+"""Records nodes one by one into a Graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from emuron.compiler.graph.graph import Graph, Node, Parameter, Value
+from emuron.compiler.graph.op import Op
+from emuron.compiler.graph.tensor_type import TensorType
+from emuron.compiler.graph.verify import verify
+from emuron.errors import EmuronError, UsageError
+
+
+class NodeBuilder:
+    """Grows a graph: inputs, parameters, nodes, outputs; `finish` freezes and verifies it."""
+
+    def __init__(self, name: str) -> None:
+        """Start an empty graph called `name`."""
+        self.name = name
+        self._inputs: list[Value] = []
+        self._parameters: dict[str, Parameter] = {}
+        self._nodes: list[Node] = []
+        self._outputs: dict[str, Value] = {}
+        self._aliases: dict[int, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._scope: tuple[str, ...] = ()
+        self._source = ""
+
+    def input(self, name: str, type: TensorType) -> Value:
+        """Declare a graph input."""
+        if any(v.name == name for v in self._inputs):
+            raise UsageError(f"graph {self.name!r} already has an input called {name!r}")
+        value = Value(name, type)
+        self._inputs.append(value)
+        return value
+
+    def parameter(
+        self, name: str, type: TensorType, loader: Callable[[], np.ndarray] | None = None
+    ) -> Value:
+        """Declare the weight `name`, or return it if declared before with the same type."""
+        known = self._parameters.get(name)
+        if known is None:
+            known = self._parameters[name] = Parameter(Value(name, type), loader)
+        elif known.type != type:
+            raise UsageError(f"parameter {name!r} is used both as {known.type} and as {type}")
+        return known.value
+
+    def append(self, op: Op, *inputs: Value, name: str = "") -> tuple[Value, ...]:
+        """Append a node and return its outputs; type errors name the node's scope and source."""
+        label = name or op.name
+        self._counts[label] += 1
+        label = f"{label}_{self._counts[label]}"
+        try:
+            types = op.infer(*(v.type for v in inputs))
+        except EmuronError as error:
+            where = ".".join(self._scope) or self.name
+            at = f" ({self._source})" if self._source else ""
+            raise UsageError(f"{op.name} in {where}{at}: {error}") from error
+        names = [label] if len(types) == 1 else [f"{label}.{i}" for i in range(len(types))]
+        outputs = tuple(Value(n, t) for n, t in zip(names, types, strict=True))
+        scope = ".".join(self._scope)
+        self._nodes.append(Node(op, inputs, outputs, label, scope, self._source))
+        return outputs
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Nest the nodes added within under the layer `name`."""
+        before = self._scope
+        self._scope = (*before, name)
+        try:
+            yield
+        finally:
+            self._scope = before
+
+    @contextmanager
+    def at(self, source: str) -> Iterator[None]:
+        """Mark the nodes added within as coming from the source line `source`."""
+        before, self._source = self._source, source
+        try:
+            yield
+        finally:
+            self._source = before
+
+    def output(self, name: str, value: Value, alias: Value | None = None) -> None:
+        """Declare an output; `alias` is the graph input whose memory it takes over (KV cache)."""
+        if name in self._outputs:
+            raise UsageError(f"graph {self.name!r} already has an output called {name!r}")
+        if alias is not None:
+            self._aliases[len(self._outputs)] = next(
+                i for i, v in enumerate(self._inputs) if v is alias
+            )
+        self._outputs[name] = value
+
+    def finish(self) -> Graph:
+        """Freeze and verify the graph."""
+        graph = Graph(
+            self.name,
+            tuple(self._inputs),
+            tuple(self._parameters.values()),
+            tuple(self._nodes),
+            tuple(self._outputs.values()),
+            tuple(self._outputs),
+            dict(self._aliases),
+        )
+        verify(graph)
+        return graph

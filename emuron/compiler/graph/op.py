@@ -1,0 +1,42 @@
+"""What every graph operation is: attributes, type inference and reference semantics."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from emuron.compiler.graph.tensor_type import TensorType
+
+Array = Any
+"""An array of the backend in use (NumPy or torch); opaque to the graph."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Op:
+    """One operation; subclasses are frozen dataclasses whose fields are the attributes.
+
+    `evaluate` is the meaning: it sees float32 working arrays unless `moves_storage` is set, in
+    which case it sees the stored elements and returns stored elements of its inferred dtype.
+    Operands listed in `contracts` feed a matrix product: they come rounded to the auto-cast dtype.
+    """
+
+    name: ClassVar[str] = ""
+    moves_storage: ClassVar[bool] = False
+    contracts: ClassVar[tuple[int, ...]] = ()
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return the output types, or raise an EmuronError that names the operand at fault."""
+        raise NotImplementedError(f"{type(self).__name__}.infer")
+
+    def evaluate(self, ev: Any, *arrays: Array) -> tuple[Array, ...]:
+        """Return the outputs before the final rounding; `ev` is an EvalContext."""
+        raise NotImplementedError(f"{type(self).__name__}.evaluate")
+
+    @classmethod
+    def examples(cls) -> tuple[Any, ...]:
+        """Return small input specifications (Example) for the automatic tests."""
+        return ()
+
+    def attributes(self) -> dict[str, object]:
+        """Return the attributes by name, in the order of declaration."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -1,0 +1,217 @@
+"""Elementwise operators of two operands of one shape, and select."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.ops.arguments import require, require_operands
+from emuron.compiler.ops.context import EvalContext, Example
+from emuron.compiler.ops.registry import op
+from emuron.numerics.dtypes import bfloat16, bool_, float32, int32
+
+
+def _require_same(x: TensorType, y: TensorType, names: tuple[str, str] = ("x", "y")) -> None:
+    require(
+        x == y,
+        f"{names[0]} and {names[1]} must have one type, found {x} and {y}; "
+        "insert a cast or a broadcast",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Op):
+    """z = f(x, y) in float32 (integers too, as the Vector engine does), rounded once to x's dtype.
+
+    Integers beyond 2**24 in magnitude lose their low bits.
+    """
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return the common type of x and y."""
+        require_operands(types, "x", "y")
+        _require_same(types[0], types[1])
+        return (types[0],)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return one float32, one bfloat16 and one int32 example."""
+        types = (
+            TensorType((3, 37), float32),
+            TensorType((2, 5, 16), bfloat16),
+        )
+        return tuple(Example(cls(), (t, t), ((-2.0, 2.0), cls.second_range())) for t in types)
+
+    @classmethod
+    def second_range(cls) -> tuple[float, float]:
+        """Return the range of the second operand in the examples."""
+        return (-2.0, 2.0)
+
+
+@op("add")
+@dataclass(frozen=True, slots=True)
+class Add(Binary):
+    """z = x + y."""
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `add`."""
+        return (ev.backend.add(*arrays),)
+
+
+@op("sub")
+@dataclass(frozen=True, slots=True)
+class Sub(Binary):
+    """z = x - y."""
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `subtract`."""
+        return (ev.backend.subtract(*arrays),)
+
+
+@op("mul")
+@dataclass(frozen=True, slots=True)
+class Mul(Binary):
+    """z = x * y."""
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `multiply`."""
+        return (ev.backend.multiply(*arrays),)
+
+
+@op("max")
+@dataclass(frozen=True, slots=True)
+class Max(Binary):
+    """z = the larger of x and y (NaN if either is)."""
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `maximum`."""
+        return (ev.backend.maximum(*arrays),)
+
+
+@op("min")
+@dataclass(frozen=True, slots=True)
+class Min(Binary):
+    """z = the smaller of x and y (NaN if either is)."""
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `minimum`."""
+        return (ev.backend.minimum(*arrays),)
+
+
+@op("div")
+@dataclass(frozen=True, slots=True)
+class Div(Binary):
+    """z = x / y of floating-point numbers."""
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return the common type, which must be floating point."""
+        require(all(t.dtype.kind == "float" for t in types), "div takes floating-point operands")
+        return Binary.infer(self, *types)
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `divide`."""
+        return (ev.backend.divide(*arrays),)
+
+    @classmethod
+    def second_range(cls) -> tuple[float, float]:
+        """Return a range without zero."""
+        return (0.5, 2.0)
+
+
+@op("pow")
+@dataclass(frozen=True, slots=True)
+class Pow(Binary):
+    """z = x to the power y."""
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `power`."""
+        return (ev.backend.power(*arrays),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return positive numbers to real powers."""
+        t = TensorType((3, 37), float32)
+        return (Example(cls(), (t, t), ((0.1, 3.0), (-2.0, 2.0))),)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Op):
+    """z = 1 where x and y compare so, else 0; NaN compares as in IEEE 754."""
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return bool_ of the common shape."""
+        require_operands(types, "x", "y")
+        _require_same(types[0], types[1])
+        return (types[0].with_dtype(bool_),)
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return the back end's comparison as 0 and 1."""
+        return (ev.backend.compare(self.name, *arrays),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return floating-point numbers and small integers (which tie)."""
+        floats, integers = TensorType((3, 37), float32), TensorType((5, 16), int32)
+        return (
+            Example(cls(), (floats, floats)),
+            Example(cls(), (integers, integers), ((-2, 2), (-2, 2))),
+        )
+
+
+@op("eq")
+@dataclass(frozen=True, slots=True)
+class Equal(Comparison):
+    """z = x == y."""
+
+
+@op("ne")
+@dataclass(frozen=True, slots=True)
+class NotEqual(Comparison):
+    """z = x != y."""
+
+
+@op("lt")
+@dataclass(frozen=True, slots=True)
+class Less(Comparison):
+    """z = x < y."""
+
+
+@op("le")
+@dataclass(frozen=True, slots=True)
+class LessEqual(Comparison):
+    """z = x <= y."""
+
+
+@op("gt")
+@dataclass(frozen=True, slots=True)
+class Greater(Comparison):
+    """z = x > y."""
+
+
+@op("ge")
+@dataclass(frozen=True, slots=True)
+class GreaterEqual(Comparison):
+    """z = x >= y."""
+
+
+@op("select")
+@dataclass(frozen=True, slots=True)
+class Select(Op):
+    """z = x where condition holds, else y; condition is bool_ of the same shape."""
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return the common type of x and y."""
+        require_operands(types, "condition", "x", "y")
+        condition, x, y = types
+        _require_same(x, y)
+        require(condition == x.with_dtype(bool_), f"condition must be {x.with_dtype(bool_)}")
+        return (x,)
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return one back-end `where`."""
+        return (ev.backend.where(*arrays),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a float32 and a bfloat16 example."""
+        types = TensorType((3, 37), float32), TensorType((2, 5, 16), bfloat16)
+        return tuple(Example(cls(), (t.with_dtype(bool_), t, t)) for t in types)

@@ -1,0 +1,83 @@
+"""What an operator's `evaluate` is given: the array back end and the rounding rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emuron.compiler.graph import Array, Op, TensorType
+from emuron.errors import UnknownNameError
+from emuron.numerics.backend import Backend
+from emuron.numerics.dtypes import DType, bfloat16, dtype, float32
+from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
+
+_MODES = ("none", "matmult", "all")
+_SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "tf32": "tfloat32", "fp8": "float8_e4m3"}
+
+
+@dataclass(frozen=True, slots=True)
+class Autocast:
+    """The compiler's automatic casts (`--auto-cast`, `--auto-cast-type` of neuronx-cc).
+
+    `matmult` rounds the float32 operands of contractions; `all` also rounds every float32 value,
+    parameters and inputs included. Values of other dtypes are never touched.
+    """
+
+    mode: str = "none"
+    dtype: DType = bfloat16
+
+    def __post_init__(self) -> None:
+        if self.mode not in _MODES:
+            raise UnknownNameError("auto-cast mode", self.mode, _MODES)
+        object.__setattr__(self, "dtype", dtype(_SHORT_NAMES.get(self.dtype, self.dtype)))
+
+    def operand(self, stored: DType) -> DType:
+        """Return the dtype in which a contraction reads an operand stored as `stored`."""
+        return self.dtype if self.mode != "none" and stored == float32 else stored
+
+    def written(self, stored: DType) -> DType:
+        """Return the dtype to which an op's output of dtype `stored` is rounded."""
+        return self.dtype if self.mode == "all" and stored == float32 else stored
+
+
+NO_AUTOCAST = Autocast()
+"""Contractions read what is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvalContext:
+    """Back end, rounding policy and casts of one evaluation; `types` are the node's input types."""
+
+    backend: Backend
+    policy: NumericsPolicy = DEFAULT_POLICY
+    cast: Autocast = NO_AUTOCAST
+    types: tuple[TensorType, ...] = ()
+
+    def rounded(self, x: Array, to: DType) -> Array:
+        """Return the float32 array `x` on the grid of `to`, still as float32."""
+        if to == float32:
+            return x
+        return self.backend.widen(self.backend.round_to(x, to, self.policy), to)
+
+    def operand_like(self, x: Array, operand: int) -> Array:
+        """Return the float32 array `x` as a contraction reads operand number `operand`."""
+        return self.rounded(x, self.cast.operand(self.types[operand].dtype))
+
+    def contiguous(self, x: Array) -> Array:
+        """Return `x` with its rows contiguous in memory: the order of a row sum depends on it."""
+        return self.backend.contiguous(x)
+
+    def copied(self, x: Array) -> Array:
+        """Return a copy of the stored array `x` that may be written."""
+        return self.backend.copy(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One small input specification: an op, its input types and a range of values for each.
+
+    A range is (low, high), inclusive for integers; it defaults to (-2, 2), and 0/1 for booleans.
+    """
+
+    op: Op
+    types: tuple[TensorType, ...]
+    ranges: tuple[tuple[float, float], ...] = ()
