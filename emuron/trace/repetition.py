@@ -1,0 +1,217 @@
+"""Repetition: the repeats of a trace written out (`unfold`), or folded into few events (`fold`).
+
+Folding keeps, of a repeat, as many copies as it takes to reach its steady state, takes the others
+out of time, and weighs one period of that steady state with their number. Weighted lengths on
+folded time equal the true ones: each period taken out held exactly what the weighted one holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emuron.errors import UsageError
+from emuron.trace.trace import Trace
+
+Times = NDArray[np.int64]
+
+MOST_EVENTS = 8_000_000
+"""Up to so many events, a repeat that cannot be folded is written out; lengths stay exact."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Folded:
+    """Events in folded time (`row` of the trace, start, end), and the true time it stands for.
+
+    From `bounds[i]` to `bounds[i + 1]` one picosecond stands for `weight[i]`. `exact` is False
+    only where repeats overlap in time without a common period and are too many to write out.
+    """
+
+    row: Times
+    start_ps: Times
+    end_ps: Times
+    bounds: Times
+    weight: Times
+    exact: bool
+
+    def measure(self, t_ps: Times) -> Times:
+        """Return the true time that folded time up to `t_ps` stands for."""
+        before = np.concatenate([[0], np.cumsum(np.diff(self.bounds) * self.weight[:-1])])
+        segment = np.searchsorted(self.bounds, t_ps, side="right") - 1
+        return np.asarray(before[segment] + self.weight[segment] * (t_ps - self.bounds[segment]))
+
+
+def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
+    """Return the trace with every repetition written out, by start; a UsageError if too long."""
+    size = int(trace.multiplicity().sum())
+    if size > most_events:
+        raise UsageError(
+            f"The trace stands for {size} events, more than the {most_events} to write out. "
+            "Raise most_events, or keep the repeats."
+        )
+    row, start = np.arange(len(trace)), trace.start_ps
+    for repeat in trace.repeats:
+        inside = np.isin(row, trace.members(repeat))
+        shifts = np.arange(1, repeat.count, dtype=np.int64) * repeat.period_ps
+        copies = start[inside][None, :] + shifts[:, None]
+        row = np.concatenate([row, np.tile(row[inside], len(shifts))])
+        start = np.concatenate([start, copies.ravel()])
+    order = np.lexsort((row, start))
+    row, start = row[order], start[order]
+    return replace(
+        trace,
+        queue=trace.queue[row],
+        start_ps=start,
+        end_ps=start + trace.duration_ps[row],
+        label=trace.label[row],
+        group=trace.group[row],
+        bytes=trace.bytes[row],
+        flops=trace.flops[row],
+        repeats=(),
+    )
+
+
+def fold(trace: Trace, most_events: int = MOST_EVENTS) -> Folded:
+    """Return the events in folded time; their number does not grow with the repeats' counts."""
+    folding = _Folding(trace, most_events)
+    while folding.pending:
+        folding.step()
+    return folding.result()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A repeat that is still to fold, and where its events are now."""
+
+    rows: Times
+    period_ps: int
+    count: int
+
+
+@dataclass(slots=True)
+class _Window:
+    """One period of a steady state, which stands for `factor` periods."""
+
+    start_ps: int
+    end_ps: int
+    factor: int
+
+
+@dataclass(slots=True)
+class _Folding:
+    """The state of folding one trace, from the outermost repeat inwards."""
+
+    trace: Trace
+    most_events: int
+    row: Times = field(init=False)
+    start: Times = field(init=False)
+    end: Times = field(init=False)
+    # The end of an event's last copy, of all repeats still to fold.
+    reach: Times = field(init=False)
+    pending: list[_Pending] = field(default_factory=list)
+    windows: list[_Window] = field(default_factory=list)
+    exact: bool = True
+
+    def __post_init__(self) -> None:
+        self.row = np.arange(len(self.trace))
+        self.start, self.end = self.trace.start_ps.copy(), self.trace.end_ps.copy()
+        self.reach = self.end.copy()
+        for repeat in self.trace.repeats:
+            rows = self.trace.members(repeat)
+            if repeat.count > 1 and len(rows):
+                self.pending.append(_Pending(rows, repeat.period_ps, repeat.count))
+                self.reach[rows] += (repeat.count - 1) * repeat.period_ps
+        self._outermost_first()
+
+    def _outermost_first(self) -> None:
+        self.pending.sort(key=lambda p: (len(p.rows), p.period_ps * p.count), reverse=True)
+
+    def step(self) -> None:
+        """Fold the outermost repeat left."""
+        repeat = self.pending.pop(0)
+        self.reach[repeat.rows] -= (repeat.count - 1) * repeat.period_ps
+        first = int(self.start[repeat.rows].min())
+        span = int(self.reach[repeat.rows].max()) - first
+        # A period is steady once all copies that reach into it exist: ceil(span / period) of them.
+        copies = -(-span // repeat.period_ps) + 1
+        hidden = max(repeat.count - copies, 0)
+        if hidden and not self._regular(repeat, first + copies * repeat.period_ps, hidden):
+            if len(self.row) + repeat.count * len(repeat.rows) <= self.most_events:
+                hidden = 0
+            else:
+                self.exact = False
+        copies = repeat.count - hidden
+        if hidden:
+            self._take_out(repeat, first + copies * repeat.period_ps, hidden)
+        self._write_out(repeat, copies)
+
+    def _others(self, repeat: _Pending) -> NDArray[np.bool_]:
+        others = np.ones(len(self.row), bool)
+        others[repeat.rows] = False
+        return others
+
+    def _regular(self, repeat: _Pending, cut: int, hidden: int) -> bool:
+        """Return whether nothing else begins or ends in the steady period or the hidden ones."""
+        low, high = cut - repeat.period_ps, cut + hidden * repeat.period_ps
+        others = self._others(repeat)
+        start, end, reach = self.start[others], self.end[others], self.reach[others]
+        repeated = reach > end
+        if bool((repeated & (start < high) & (reach > low)).any()):
+            return False
+        windows = np.array([(w.start_ps, w.end_ps) for w in self.windows], np.int64).ravel()
+        edges = np.concatenate([start, end, windows])
+        return not bool(((edges > low) & (edges < high)).any())
+
+    def _take_out(self, repeat: _Pending, cut: int, hidden: int) -> None:
+        """Take `hidden` periods after `cut` out of time, and weigh the period before it instead."""
+        length = hidden * repeat.period_ps
+        others = self._others(repeat)
+
+        def moved(t_ps: Times) -> Times:
+            return np.where(t_ps <= cut, t_ps, np.maximum(t_ps - length, cut))
+
+        for times in (self.start, self.end, self.reach):
+            times[others] = moved(times[others])
+        for window in self.windows:
+            edges = moved(np.array([window.start_ps, window.end_ps], np.int64))
+            window.start_ps, window.end_ps = int(edges[0]), int(edges[1])
+        self.windows.append(_Window(cut - repeat.period_ps, cut, hidden + 1))
+
+    def _write_out(self, repeat: _Pending, copies: int) -> None:
+        size, per_copy = len(self.row), len(repeat.rows)
+        shifts = np.arange(1, copies, dtype=np.int64)[:, None] * repeat.period_ps
+        inner = [p for p in self.pending if self._is_inside(p, repeat)]
+        for nested in inner:
+            rank = np.searchsorted(repeat.rows, nested.rows)
+            self.pending.extend(
+                _Pending(size + k * per_copy + rank, nested.period_ps, nested.count)
+                for k in range(copies - 1)
+            )
+        self.row = np.concatenate([self.row, np.tile(self.row[repeat.rows], copies - 1)])
+        self.start = np.concatenate([self.start, (self.start[repeat.rows] + shifts).ravel()])
+        self.end = np.concatenate([self.end, (self.end[repeat.rows] + shifts).ravel()])
+        self.reach = np.concatenate([self.reach, (self.reach[repeat.rows] + shifts).ravel()])
+        if inner:
+            self._outermost_first()
+
+    def _is_inside(self, inner: _Pending, outer: _Pending) -> bool:
+        shared = int(np.isin(inner.rows, outer.rows, assume_unique=True).sum())
+        if 0 < shared < len(inner.rows):
+            raise UsageError(
+                f"Two repeats of the trace, of periods {inner.period_ps} and {outer.period_ps} ps, "
+                f"share {shared} of the {len(inner.rows)} events of the smaller. "
+                "Repeats are disjoint or nested."
+            )
+        return shared > 0
+
+    def result(self) -> Folded:
+        """Return the folded events with the weight of every stretch of time."""
+        edges = [t for w in self.windows for t in (w.start_ps, w.end_ps)]
+        bounds = np.unique(np.array([0, *edges], np.int64))
+        weight = np.ones(len(bounds), np.int64)
+        for window in self.windows:
+            low, high = np.searchsorted(bounds, [window.start_ps, window.end_ps])
+            weight[low:high] *= window.factor
+        return Folded(self.row, self.start, self.end, bounds, weight, self.exact)
