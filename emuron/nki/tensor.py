@@ -55,7 +55,7 @@ class NkiTensor(AccessPattern):
             keys = _complete(keys, len(shape))
         if len(keys) > len(shape):
             raise UsageError(
-                f"{self.tensor.name} has {len(shape)} dimensions, but {len(keys)} indices are given."
+                f"{self.tensor.name} has {len(shape)} dimensions, not the {len(keys)} indexed."
             )
         offset = self.offset
         kept: list[tuple[int, int]] = []
