@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from emuron.errors import UnknownNameError, UsageError
@@ -19,6 +20,11 @@ from emuron.hardware.topology import Topology
 T = TypeVar("T")
 
 COMMON = "common"  # the file of a folder that the others inherit; it describes nothing by itself
+
+# Keys of an instance that its Topology is made of, and the fields they become.
+TOPOLOGY_PATHS = MappingProxyType(
+    {"topology": "topology.kind", "servers": "topology.chips_per_server"}
+)
 
 
 def core_for(target: str | NeuronCore | Chip | Instance) -> NeuronCore:
@@ -174,11 +180,10 @@ def _required(values: dict[str, Any], key: str, where: str) -> str:
 
 def _below(name: str, sources: Mapping[str, str]) -> dict[str, str]:
     prefix = f"{name}."
-    return {
-        path.removeprefix(prefix): source
-        for path, source in sources.items()
-        if path.startswith(prefix)
+    below = {
+        path.removeprefix(prefix): sources[path] for path in sources if path.startswith(prefix)
     }
+    return {TOPOLOGY_PATHS.get(path, path): source for path, source in below.items()}
 
 
 def _notes(document: Document) -> dict[str, object]:

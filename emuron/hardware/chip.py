@@ -38,7 +38,6 @@ class CollectiveSpec:
     half_layer_us: float  # collective of a decode half-layer at high tensor parallelism
     link_efficiency: float  # usable fraction of the link bandwidth
     internode_hop_us: float
-    reduce_rate: float  # reduction relative to a DMA copy
     streams_lnc1: int
     streams_lnc2: int
     mesh_max_bytes: int | None = None  # mesh up to here
@@ -62,7 +61,6 @@ class Chip:
     hbm_stacks: int
     hbm_efficiency: float  # streaming fraction of the peak
     peaks_tflops: tuple[tuple[str, float], ...]  # as advertised, all engines together
-    dma_engines: int
     host_dma_gb_per_s: float  # copy between host and device
     links: LinkSpec
     collectives: CollectiveSpec
@@ -86,6 +84,11 @@ class Chip:
     def hbm_stack_gb_per_s(self) -> float:
         """Peak bandwidth of one memory stack in GB/s."""
         return self.hbm_gb_per_s / self.hbm_stacks
+
+    @property
+    def dma_engines(self) -> int:
+        """DMA engines of all cores, without those of the host."""
+        return self.cores * self.core.dma.engines
 
     @property
     def logical_cores(self) -> int:

@@ -183,6 +183,7 @@ class Limits:
     column_tiles: tuple[int, ...]
     fp8_max: float | None = None  # largest finite value of the usual 8-bit float
     double_row_k: int | None = None  # contraction of an FP8 double-row matmul
+    double_row_dtypes: tuple[str, ...] = ()
     mx_k: int | None = None  # contraction of a microscaled matmul
     mx_group: int | None = None
     mx_partition_multiple: int | None = None
@@ -292,14 +293,23 @@ class NeuronCore:
         return function
 
     def tensor_tflops(self, dtype: str) -> float:
-        """Return the tensor engine's peak for `dtype` in TFLOPS (two operations a MAC)."""
+        """Return the tensor engine's peak for `dtype` in TFLOPS (two operations a MAC).
+
+        Raises HardwareLimitError for a type that it does not multiply.
+        """
+        if dtype not in self.matmul_dtypes:
+            raise HardwareLimitError(
+                f"the tensor engine of NeuronCore-{self.version} does not multiply {dtype}; "
+                f"it multiplies {', '.join(self.matmul_dtypes)}"
+            )
+        limits = self.limits
         dense = 2 * self.pe_rows * self.pe_cols * self.engine("tensor").clock_ghz / 1000
         if dtype == "float32":
             return dense / self.timing.fp32_passes
-        if dtype.endswith("_x4") and self.limits.mx_k:
-            return dense * self.limits.mx_k / self.pe_rows
-        if dtype.startswith("float8") and self.limits.double_row_k:
-            return dense * self.limits.double_row_k / self.pe_rows
+        if dtype.endswith("_x4") and limits.mx_k:
+            return dense * limits.mx_k / self.pe_rows
+        if dtype in limits.double_row_dtypes and limits.double_row_k:
+            return dense * limits.double_row_k / self.pe_rows
         if dtype == "int8" and self.int8_matmul_speedup:
             return dense * self.int8_matmul_speedup
         return dense
