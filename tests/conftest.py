@@ -1,4 +1,7 @@
-"""What every test shares: golden files. Fixtures of one package live in that package's conftest."""
+"""What every test shares: the chips and the golden files.
+
+Fixtures of one package live in that package's conftest.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from emuron.hardware import catalog
+from emuron.hardware.chip import Chip
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -36,3 +42,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture(params=["trn1", "trn2", "trn3"])
+def chip(request: pytest.FixtureRequest) -> Chip:
+    """One chip of each generation that runs NKI kernels, in turn."""
+    return catalog.chip(request.param)
