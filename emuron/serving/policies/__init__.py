@@ -1,1 +1,1 @@
-"""Scheduling policies, one file each."""
+"""Scheduling policies, one file each: `@policy("name")` makes a class known."""
