@@ -185,7 +185,7 @@ def _stochastically_to_bfloat16(
 
 def _to_integer(x: npt.NDArray[np.float32], dtype: DType, nan_to_int: int) -> npt.NDArray[Any]:
     if dtype.kind == "bool":
-        return np.not_equal(x, 0)
+        return np.asarray(x != 0)
     # Limits of 32-bit integers need float64 to be exact; those of 64 bits are met by the
     # comparison below.
     rounded: npt.NDArray[Any] = np.rint(x, dtype=np.float64 if dtype.bits > 16 else np.float32)
