@@ -102,7 +102,8 @@ def _draw(logits: Array, params: SamplingParams, seed: int, index: int) -> int:
         before = (probs.cumsum() - probs) / probs.sum()
         probs = probs[before < params.top_p]
     cumulative = probs.cumsum()
-    generator = np.random.Generator(np.random.Philox(key=[seed & _SEED_MASK, index]))
+    key = np.array([seed & _SEED_MASK, index], np.uint64)  # a list would go through float64
+    generator = np.random.Generator(np.random.Philox(key=key))
     at = int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))
     return int(order[min(at, len(probs) - 1)])
 
