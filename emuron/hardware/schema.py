@@ -70,13 +70,14 @@ def load_document(folder: Traversable, name: str, citations: Table) -> Document:
     inherited = load_document(folder, parent, citations) if parent else Document(name, {}, {}, ())
     sources = dict(inherited.sources)
     for path in {**inherited.sources, **own}:
-        source = own.get(path) or source_of(path, patterns)
+        source = own.get(path)
+        source = source_of(path, patterns) if source is None else source
         if source is None and path in own:
             raise UsageError(
                 f"hardware data file {name}.toml: {path} has no source; "
                 f"add it to [sources], or a pattern that covers it"
             )
-        sources[path] = source or sources[path]
+        sources[path] = sources[path] if source is None else source
     notes = tuple(
         Alternative(path, item["value"], item["source"])
         for path, items in alternatives.items()
