@@ -130,7 +130,7 @@ def _chip_names() -> dict[str, Chip]:
 
 @functools.cache
 def _all_instances() -> tuple[Instance, ...]:
-    hosts = load_document(data_folder(), "host", citations()).values
+    hosts = load_document(data_folder(), "host", citations())
     loaded = [
         _instance(name, table, document, hosts)
         for document in _documents("instances")
@@ -139,25 +139,20 @@ def _all_instances() -> tuple[Instance, ...]:
     return tuple(sorted(loaded, key=lambda entry: (entry.chip.core.version, entry.family)))
 
 
-def _instance(name: str, table: Table, document: Document, hosts: Table) -> Instance:
+def _instance(name: str, table: Table, document: Document, hosts: Document) -> Instance:
     where = f"instances/{document.name}.toml: {name}"
     values = dict(table)
     kind = _required(values, "topology", where)
-    servers = values.pop("servers", 1)
     count = values.get("chips", 1)
-    topology = Topology(kind, count, count // servers)
+    topology = Topology(kind, count, count // values.pop("servers", 1))
     family = document.name
-    host = build(HostSpec, {**hosts["any"], **hosts.get(family, {})}, f"host.toml: {family}")
-    own = Document(
-        document.name,
-        values,
-        _below(name, document.sources),
-        tuple(
-            replace(note, path=note.path.removeprefix(f"{name}."))
-            for note in document.alternatives
-            if note.path.startswith(f"{name}.")
-        ),
+    host, host_sources = _host(family, hosts)
+    alternatives = tuple(
+        replace(note, path=note.path.removeprefix(f"{name}."))
+        for note in document.alternatives
+        if note.path.startswith(f"{name}.")
     )
+    sources = _below(name, document.sources) | host_sources
     return build(
         Instance,
         values,
@@ -167,8 +162,17 @@ def _instance(name: str, table: Table, document: Document, hosts: Table) -> Inst
         chip=chip(_required(values, "chip", where)),
         topology=topology,
         host=host,
-        **_notes(own),
+        sources=tuple(sources.items()),
+        alternatives=alternatives,
     )
+
+
+def _host(family: str, hosts: Document) -> tuple[HostSpec, dict[str, str]]:
+    """Return the host costs of `family` (over those of any family) and their sources."""
+    values = {**hosts.values["any"], **hosts.values.get(family, {})}
+    sources = _below("any", hosts.sources) | _below(family, hosts.sources)
+    host = build(HostSpec, values, f"host.toml: {family}")
+    return host, {f"host.{key}": source for key, source in sources.items()}
 
 
 def _required(values: dict[str, Any], key: str, where: str) -> str:

@@ -1,4 +1,6 @@
+import runpy
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,7 @@ ENTRIES: list[NeuronCore | Chip | Instance] = [
     *catalog.instances(),
 ]
 # What a record holds beside figures of its own: sums of others, and notes.
-NOT_STATED = {"sources", "alternatives", "topology", "core", "host", "neighbours", "family"}
+NOT_STATED = {"sources", "alternatives", "topology", "core", "neighbours", "family"}
 TOTALS = {
     "cores",
     "logical_cores",
@@ -150,3 +152,10 @@ def test_the_host_costs_come_with_the_instance() -> None:
     host = catalog.instance("inf2.xlarge").host
     assert host.framework_launch_us > 0
     assert host.sync_launch_us == 437  # vLLM on Neuron, public page
+
+
+def test_the_reference_page_is_as_the_data_files_say() -> None:
+    script = Path(__file__).parents[2] / "docs" / "generate_hardware.py"
+    generated = runpy.run_path(str(script))
+    message = "docs/reference/hardware.md is out of date: run python docs/generate_hardware.py"
+    assert generated["PAGE"].read_text(encoding="utf-8") == generated["page"](), message
