@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
 from emuron.compiler.ops.arguments import require, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
+from emuron.numerics.backend import Comparison
 from emuron.numerics.dtypes import bfloat16, bool_, float32, int32
 
 
@@ -134,8 +136,10 @@ class Pow(Binary):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison(Op):
+class Relation(Op):
     """z = 1 where x and y compare so, else 0; NaN compares as in IEEE 754."""
+
+    relation: ClassVar[Comparison]
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return bool_ of the common shape."""
@@ -145,7 +149,7 @@ class Comparison(Op):
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the back end's comparison as 0 and 1."""
-        return (ev.backend.compare(self.name, *arrays),)
+        return (ev.backend.compare(self.relation, *arrays),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -159,38 +163,50 @@ class Comparison(Op):
 
 @op("eq")
 @dataclass(frozen=True, slots=True)
-class Equal(Comparison):
+class Equal(Relation):
     """z = x == y."""
+
+    relation = "eq"
 
 
 @op("ne")
 @dataclass(frozen=True, slots=True)
-class NotEqual(Comparison):
+class NotEqual(Relation):
     """z = x != y."""
+
+    relation = "ne"
 
 
 @op("lt")
 @dataclass(frozen=True, slots=True)
-class Less(Comparison):
+class Less(Relation):
     """z = x < y."""
+
+    relation = "lt"
 
 
 @op("le")
 @dataclass(frozen=True, slots=True)
-class LessEqual(Comparison):
+class LessEqual(Relation):
     """z = x <= y."""
+
+    relation = "le"
 
 
 @op("gt")
 @dataclass(frozen=True, slots=True)
-class Greater(Comparison):
+class Greater(Relation):
     """z = x > y."""
+
+    relation = "gt"
 
 
 @op("ge")
 @dataclass(frozen=True, slots=True)
-class GreaterEqual(Comparison):
+class GreaterEqual(Relation):
     """z = x >= y."""
+
+    relation = "ge"
 
 
 @op("select")

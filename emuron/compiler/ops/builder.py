@@ -197,6 +197,10 @@ class GraphBuilder(NodeBuilder):
         """X with the slices at `index` along `axis` replaced by those of update."""
         return self.one(indexed.Scatter(axis, batched), x, update, index)
 
+    def cumulative(self, x: Value, axis: int) -> Value:
+        """Cumulative sum along one dimension."""
+        return self.one(reduction.Cumulative(axis), x)
+
     def reduce(self, kind: str, x: Value, axes: Sequence[int], *, keepdims: bool = False) -> Value:
         """Sum, mean, max or min over `axes`."""
         return self.one(reduction.Reduce(kind, tuple(axes), keepdims), x)

@@ -62,13 +62,11 @@ class EvalContext:
         """Return the float32 array `x` as a contraction reads operand number `operand`."""
         return self.rounded(x, self.cast.operand(self.types[operand].dtype))
 
-    def contiguous(self, x: Array) -> Array:
-        """Return `x` with its rows contiguous in memory: the order of a row sum depends on it."""
-        return self.backend.contiguous(x)
-
-    def copied(self, x: Array) -> Array:
-        """Return a copy of the stored array `x` that may be written."""
-        return self.backend.copy(x)
+    def copied(self, x: Array, dtype: DType) -> Array:
+        """Return a copy, which may be written, of the array `x` stored as `dtype`."""
+        copy = self.backend.empty(tuple(x.shape), dtype)
+        self.backend.copyto(copy, x)
+        return copy
 
 
 @dataclass(frozen=True, slots=True)

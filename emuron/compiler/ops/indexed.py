@@ -91,9 +91,9 @@ class GatherAlong(Op):
         """Return the gathered elements, by one flat gather."""
         x, index = arrays
         found = _indices(ev, index, x.shape[self.axis], "gather_along")
-        places = list(np.indices(found.shape, sparse=True))
+        places: list[np.ndarray] = list(np.indices(found.shape, sparse=True))
         places[self.axis] = found
-        flat = np.ravel_multi_index(np.broadcast_arrays(*places), tuple(x.shape))
+        flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), tuple(x.shape))
         column = ev.backend.reshape(x, (-1,))
         picked = ev.backend.take(column, ev.backend.asarray(flat.reshape(-1)), 0)
         return (ev.backend.reshape(picked, found.shape),)
@@ -140,7 +140,7 @@ class DynamicUpdateSlice(Op):
                     f"dynamic_update_slice: {at}:{at + size} is outside dimension {dim} of size "
                     f"{x.shape[dim]}"
                 )
-        out = ev.copied(x)
+        out = ev.copied(x, ev.types[0].dtype)
         out[tuple(slice(a, a + n) for a, n in zip(begin, update.shape, strict=True))] = update
         return (out,)
 
@@ -186,7 +186,7 @@ class Scatter(Op):
         """Return a copy of x with the slices replaced; runs of places are written at once."""
         x, update, index = arrays
         found = _indices(ev, index, x.shape[self.axis], "scatter")
-        out = ev.copied(x)
+        out = ev.copied(x, ev.types[0].dtype)
         if not self.batched:
             _write(out, update, found, self.axis)
             return (out,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emuron.compiler.graph import Array, Op, TensorType
@@ -15,62 +16,56 @@ BN_STATS_MOST_ELEMENTS = 512
 """Longest row that bn_stats takes (NKI: nl.tile_size.bn_stats_fmax)."""
 
 
-def chunk_sizes(n: int) -> tuple[int, ...]:
-    """Return the sizes of the fewest chunks of at most 512 that fill n, as equal as possible."""
-    count = -(-n // BN_STATS_MOST_ELEMENTS)
-    small, larger = divmod(n, count)
-    return (small + 1,) * larger + (small,) * (count - larger)
+def chunk_size(n: int) -> int:
+    """Return the length of the fewest equal chunks of at most 512 that cover n."""
+    return -(-n // -(-n // BN_STATS_MOST_ELEMENTS))
 
 
-def bn_stats(backend: Backend, data: Array) -> tuple[tuple[float, Array, Array], ...]:
-    """Return (count, mean, variance * count) of the even and of the odd elements of [rows, n].
+def bn_stats(b: Backend, data: Array) -> tuple[Array, ...]:
+    """Return count, mean and squares of the even, then of the odd elements of [rows, n].
 
-    For each parity, on a contiguous copy: mean = sum(x) / count;  q = sum((x - mean) * (x - mean)).
-    mean and q are float32 [rows, 1]. Without odd elements (n = 1) there is no second triple.
+    For each parity: mean = sum(x) / count;  squares = sum((x - mean) * (x - mean)), float32
+    [rows, 1] each. Without odd elements (n = 1) their three are 0.
     """
-    triples = []
+    columns: list[Array] = []
     for parity in (0, 1):
-        x = backend.copy(data[:, parity::2])
+        x = data[:, parity::2]
+        shape = (x.shape[0], 1)
         count = x.shape[1]
         if count == 0:
+            columns += [b.full(shape, 0.0, float32)] * 3
             continue
-        mean = backend.divide(backend.sum(x, axis=-1, keepdims=True), float(count))
-        delta = backend.subtract(x, mean)
-        q = backend.sum(backend.multiply(delta, delta), axis=-1, keepdims=True)
-        triples.append((float(count), mean, q))
-    return tuple(triples)
+        mean = b.divide(b.sum(x, axis=-1, keepdims=True), float(count))
+        away = b.subtract(x, mean)
+        squares = b.sum(b.multiply(away, away), axis=-1, keepdims=True)
+        columns += [b.full(shape, float(count), float32), mean, squares]
+    return tuple(columns)
 
 
-def bn_aggr(
-    backend: Backend, triples: tuple[tuple[float, Array, Array], ...]
-) -> tuple[Array, Array]:
-    """Return mean and population variance [rows, 1] of (count, mean, variance * count) triples.
+def bn_aggr(b: Backend, columns: Sequence[Array]) -> tuple[Array, Array]:
+    """Return mean and population variance [rows, 1] of (count, mean, squares) triples.
 
-    N = sum of counts;  mean = (c0*m0 + c1*m1 + ...) / N, added from the left;
-    variance = (t0 + t1 + ...) / N, added from the left, with ti = qi + ci * ((mi - mean)**2).
+    With c, m, q the rows of counts, means and squares, and row sums in the back end's order:
+    N = sum(c);  mean = sum(c * m) / N;  a = m - mean;
+    variance = (sum(q) + sum((a * a) * c)) / N.
     """
-    total = sum(count for count, _, _ in triples)
-    mean = None
-    for count, m, _ in triples:
-        part = backend.multiply(m, count)
-        mean = part if mean is None else backend.add(mean, part)
-    mean = backend.divide(mean, total)
-    variance = None
-    for count, m, q in triples:
-        delta = backend.subtract(m, mean)
-        part = backend.add(q, backend.multiply(backend.multiply(delta, delta), count))
-        variance = part if variance is None else backend.add(variance, part)
-    return mean, backend.divide(variance, total)
+    counts, means, squares = (b.concatenate(columns[i::3], 1) for i in range(3))
+
+    def total(x: Array) -> Array:
+        return b.sum(x, axis=-1, keepdims=True)
+
+    n = total(counts)
+    mean = b.divide(total(b.multiply(counts, means)), n)
+    away = b.subtract(means, mean)
+    between = total(b.multiply(b.multiply(away, away), counts))
+    return mean, b.divide(b.add(total(squares), between), n)
 
 
-def mean_and_variance(backend: Backend, rows: Array) -> tuple[Array, Array]:
+def mean_and_variance(b: Backend, rows: Array) -> tuple[Array, Array]:
     """Return mean and population variance [rows, 1] of float32 [rows, n], chunk by chunk."""
-    triples: list[tuple[float, Array, Array]] = []
-    start = 0
-    for size in chunk_sizes(rows.shape[1]):
-        triples += bn_stats(backend, rows[:, start : start + size])
-        start += size
-    return bn_aggr(backend, tuple(triples))
+    size = chunk_size(rows.shape[1])
+    chunks = range(0, rows.shape[1], size)
+    return bn_aggr(b, [c for at in chunks for c in bn_stats(b, rows[:, at : at + size])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +149,7 @@ class RmsNorm(_Normalization):
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the scaled rows."""
         b = ev.backend
-        x = ev.contiguous(arrays[0])
+        x = arrays[0]
         s = b.sum(b.multiply(x, x), axis=-1, keepdims=True)
         r = b.rsqrt(b.add(b.multiply(s, 1.0 / x.shape[-1]), self.epsilon))
         y = b.multiply(x, r)

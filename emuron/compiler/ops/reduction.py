@@ -15,12 +15,12 @@ from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
 def _rows_last(ev: EvalContext, x: Array, axes: tuple[int, ...]) -> Array:
-    """Return x with `axes` moved last and merged into one contiguous dimension."""
+    """Return x with `axes` moved last and merged into one dimension."""
     kept = tuple(i for i in range(len(x.shape)) if i not in axes)
     if kept + axes != tuple(range(len(x.shape))):
         x = ev.backend.transpose(x, kept + axes)
     sizes = tuple(x.shape[: len(kept)])
-    return ev.contiguous(ev.backend.reshape(x, (*sizes, math.prod(x.shape[len(kept) :]))))
+    return ev.backend.reshape(x, (*sizes, math.prod(x.shape[len(kept) :])))
 
 
 @op("reduce")
@@ -131,7 +131,7 @@ class Cumulative(Op):
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the running sums."""
-        return (ev.backend.cumulative(arrays[0], self.kind, axis=self.axis),)
+        return (ev.backend.scan("add", arrays[0], axis=self.axis),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -39,7 +39,7 @@ class Rope(Op):
         """Return the rotated pairs, each in its old place."""
         b = ev.backend
         x, cos, sin = arrays
-        batch, _, length, half = *x.shape[:3], cos.shape[-1]
+        batch, length, half = cos.shape
         cos = b.reshape(cos, (batch, 1, length, half))
         sin = b.reshape(sin, (batch, 1, length, half))
         if self.interleaved:

@@ -1,0 +1,226 @@
+"""Operator fidelity: a graph evaluated op by op on whole tensors, with the chip's numerics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from emuron.compiler.graph import Array, Graph, Node, Parameter, Value
+from emuron.compiler.ops import Autocast, EvalContext
+from emuron.compiler.ops.context import NO_AUTOCAST
+from emuron.errors import OutOfBoundsError, UsageError
+from emuron.numerics.backend import Backend, get_backend
+from emuron.numerics.dtypes import DType, dtype, float32
+from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
+
+
+@dataclass(slots=True, eq=False)
+class WeightCache:
+    """Parameters as a back end holds them, each read and rounded once.
+
+    Share one between the graphs of a model (prefill and decode): the key is the parameter's name.
+    """
+
+    arrays: dict[tuple[str, str], Array] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Runs a graph: values are stored in their dtype, computed in float32 and rounded once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        backend: Backend | str = "numpy",
+        autocast: Autocast = NO_AUTOCAST,
+        weights: WeightCache | None = None,
+        policy: NumericsPolicy = DEFAULT_POLICY,
+    ) -> None:
+        """Prepare `graph`; weights are read when first needed and kept in `weights`."""
+        self.graph = graph
+        self.backend = get_backend(backend) if isinstance(backend, str) else backend
+        self.autocast = autocast
+        self.policy = policy
+        self.weights = WeightCache() if weights is None else weights
+        self._parameters = {p.value: p for p in graph.parameters}
+        self._uses = Counter(v for node in graph.nodes for v in node.inputs)
+        self._uses.update(graph.outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs by name, stored in their dtypes.
+
+        Raises UsageError for a missing, unknown or misshapen input.
+        """
+        run = _Run(self, inputs)
+        for node in self.graph.nodes:
+            run.step(node)
+        return run.outputs()
+
+    def run_all(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return every node's outputs by the values' names, for the debugger; nothing is freed."""
+        run = _Run(self, inputs, keep=True)
+        for node in self.graph.nodes:
+            run.step(node)
+        stored = {v.name: run.stored[v] for node in self.graph.nodes for v in node.outputs}
+        return {name: self.backend.numpy(array) for name, array in stored.items()}
+
+    def is_parameter(self, value: Value) -> bool:
+        """Whether a value is a weight."""
+        return value in self._parameters
+
+    def parameter(self, value: Value, form: DType | None, transposed: bool = False) -> Array:
+        """Return a weight stored (`form` None) or as float32 on the grid of `form`.
+
+        `transposed` lays a matrix out column by column, as the product x @ weight.T reads it.
+        """
+        parameter = self._parameters[value]
+        layout = f"{form}{'.T' if transposed else ''}"
+        key = (value.name, f"{self.backend.name} {self.autocast} {value.type.dtype} {layout}")
+        found = self.weights.arrays.get(key)
+        if found is None:
+            found = self.weights.arrays[key] = self._prepared(parameter, form, transposed)
+        return found
+
+    def _prepared(self, parameter: Parameter, form: DType | None, transposed: bool) -> Array:
+        type = parameter.type
+        stored = self._stored_parameter(parameter)
+        if form is None:
+            return stored
+        working = self.backend.widen(stored, type.dtype)
+        if form not in (type.dtype, float32):
+            rounded = self.backend.round_to(working, form, self.policy)
+            working = self.backend.widen(rounded, form)
+        if transposed:
+            column = self.backend.empty(type.shape[::-1], float32)
+            self.backend.copyto(column, self.backend.transpose(working, (1, 0)))
+            return self.backend.transpose(column, (1, 0))
+        return working
+
+    def _stored_parameter(self, parameter: Parameter) -> Array:
+        array = parameter.load()
+        wanted = self.autocast.written(parameter.type.dtype)
+        found = float32 if array.dtype == np.float64 else dtype(array.dtype)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        stored = self.backend.asarray(array)
+        if found == wanted == parameter.type.dtype:
+            return stored
+        working = self.backend.widen(stored, found)
+        return self.store(working, parameter.type.dtype)
+
+    def store(self, working: Array, to: DType) -> Array:
+        """Return a float32 working array rounded to the dtype it is stored in."""
+        written = self.autocast.written(to)
+        if written != to:
+            rounded = self.backend.round_to(working, written, self.policy)
+            working = self.backend.widen(rounded, written)
+        return working if to == float32 else self.backend.round_to(working, to, self.policy)
+
+
+class _Run:
+    """The live values of one evaluation."""
+
+    def __init__(
+        self, evaluator: Evaluator, inputs: Mapping[str, np.ndarray], keep: bool = False
+    ) -> None:
+        self.evaluator = evaluator
+        self.backend = evaluator.backend
+        self.keep = keep
+        self.left = evaluator._uses.copy()
+        self.stored: dict[Value, Array] = {}
+        self.operands: dict[Value, Array] = {}
+        graph = evaluator.graph
+        unknown = set(inputs) - {v.name for v in graph.inputs}
+        missing = {v.name for v in graph.inputs} - set(inputs)
+        if unknown or missing:
+            raise UsageError(
+                f"graph {graph.name!r} takes {', '.join(v.name for v in graph.inputs)}; "
+                f"missing: {sorted(missing) or 'none'}, unknown: {sorted(unknown) or 'none'}"
+            )
+        for value in graph.inputs:
+            self.stored[value] = self._input(value, np.asarray(inputs[value.name]))
+
+    def _input(self, value: Value, array: np.ndarray) -> Array:
+        type = value.type
+        if tuple(array.shape) != type.shape:
+            raise UsageError(
+                f"input {value.name!r} has shape {list(array.shape)}, "
+                f"the graph was built for {type}"
+            )
+        if array.dtype != type.dtype.np:
+            array = _converted(value, array)
+        stored = self.backend.asarray(array)
+        if self.evaluator.autocast.written(type.dtype) == type.dtype:
+            return stored
+        return self.evaluator.store(stored, type.dtype)
+
+    def step(self, node: Node) -> None:
+        """Evaluate one node and free what nothing reads any more."""
+        evaluator = self.evaluator
+        types = tuple(v.type for v in node.inputs)
+        ev = EvalContext(self.backend, evaluator.policy, evaluator.autocast, types)
+        arrays = [self._read(node, index) for index in range(len(node.inputs))]
+        try:
+            outputs = node.op.evaluate(ev, *arrays)
+        except OutOfBoundsError as error:
+            where = f"node {node.name!r} in {node.scope or 'the top scope'}"
+            raise OutOfBoundsError(f"{where}: {error}") from error
+        for value, array in zip(node.outputs, outputs, strict=True):
+            if not node.op.moves_storage:
+                array = evaluator.store(array, value.type.dtype)
+            self.stored[value] = array
+        self.left.subtract(node.inputs)
+        if not self.keep:
+            self._free(*node.inputs, *node.outputs)
+
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Return the graph's outputs by name."""
+        graph = self.evaluator.graph
+        found = {}
+        for name, value in zip(graph.output_names, graph.outputs, strict=True):
+            is_weight = self.evaluator.is_parameter(value)
+            array = self.evaluator.parameter(value, None) if is_weight else self.stored[value]
+            found[name] = self.backend.numpy(array)
+        return found
+
+    def _read(self, node: Node, index: int) -> Array:
+        """Return operand `index` as the op expects it: stored, widened, or rounded to contract."""
+        value, op = node.inputs[index], node.op
+        stored_as = value.type.dtype
+        contracted = index in op.contracts
+        form = self.evaluator.autocast.operand(stored_as) if contracted else stored_as
+        if self.evaluator.is_parameter(value):
+            if op.moves_storage:
+                return self.evaluator.parameter(value, None)
+            transposed = contracted and op.name == "linear"
+            return self.evaluator.parameter(value, form, transposed)
+        if op.moves_storage:
+            return self.stored[value]
+        if form == stored_as:
+            return self.backend.widen(self.stored[value], stored_as)
+        operand = self.operands.get(value)
+        if operand is None:
+            working = self.backend.widen(self.stored[value], stored_as)
+            rounded = self.backend.round_to(working, form, self.evaluator.policy)
+            operand = self.operands[value] = self.backend.widen(rounded, form)
+        return operand
+
+    def _free(self, *values: Value) -> None:
+        for value in values:
+            if self.left[value] <= 0:
+                self.stored.pop(value, None)
+                self.operands.pop(value, None)
+
+
+def _converted(value: Value, array: np.ndarray) -> np.ndarray:
+    """Narrow host integers after a range check; refuse other conversions."""
+    to = value.type.dtype
+    if to.kind in ("int", "uint", "bool") and array.dtype.kind in "iub":
+        if array.size and (array.min() < to.min or array.max() > to.max):
+            raise UsageError(f"input {value.name!r} holds numbers outside {to}")
+        return array.astype(to.np)
+    raise UsageError(
+        f"input {value.name!r} has dtype {array.dtype}, the graph expects {to}; convert it first"
+    )
