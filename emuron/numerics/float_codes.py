@@ -99,11 +99,11 @@ def _encode_scale(
     increment = 0x400000 if random is None else (random & np.uint32(0x7FFFFF)).astype(np.int64)
     codes = (bits + increment) >> _F32_MANTISSA_BITS
     codes[~(x > 0)] = 255
-    return np.minimum(codes, 255).astype(np.int32)
+    return np.asarray(np.minimum(codes, 255), np.int32)
 
 
 @cache
-def _code_of_upper_half(dtype: DType, saturate: bool) -> npt.NDArray[np.uint8]:
+def code_of_upper_half(dtype: DType, saturate: bool) -> npt.NDArray[np.uint8]:
     """Return the 8-bit code of every upper half of a float32 whose lower half has been rounded to
     odd.
     """
@@ -146,7 +146,7 @@ def encode_by_table(
     which leaves two bits more than any of these formats has and so cannot round twice; a table then
     maps 64 Ki upper halves to codes.
     """
-    table = _code_of_upper_half(dtype, saturate)
+    table = code_of_upper_half(dtype, saturate)
     out = np.empty(x.size, np.uint8)
     words = x.view(np.uint32)
     scratch = np.empty(min(x.size, _BLOCK), np.uint32)

@@ -6,16 +6,16 @@ does.
 
 What BLAS does (numpy 2.4 with OpenBLAS 0.3.31, one thread, checked against that meaning):
 
-* AVX-512 kernels ("SkylakeX", also on AMD): the packed kernels follow it exactly, for float32
-  values as for bfloat16 ones, whatever M, N, K <= 128 and the leading dimensions. Two other paths do not:
+* AVX-512 kernels ("SkylakeX", also on AMD): the packed kernels follow it exactly, for float32 as
+  for bfloat16 values, whatever M, N, K <= 128 and the leading dimensions. Two other paths do not:
   M or N of one goes to gemv, and products of at most 100**3 go to small-matrix kernels, which take
   the columns past a multiple of 16, and any transposed B, as dot products over vectors of K.
-  So B is passed in row order, M = 1 is doubled, and columns past a multiple of 16 are computed in a
-  strip padded to 16. Then no element differed in 140,070 products of 23 K, 35 M and 29 N, with A
+  So B is passed in row order, M = 1 is doubled, and columns past a multiple of 16 are computed in
+  a strip padded to 16. Then no element differed in 140,070 products of 23 K, 35 M and 29 N, with A
   contiguous, transposed and sliced.
 * AVX2 kernels ("Haswell", "Zen"): the kernel depends on the position in blocks of 12 by 24, so a
-  tile and a slice of the whole differ in the last bits, within the bound below; older kernels do not
-  fuse, which for bfloat16 values (exact products) is the same. `sums_in_order` tells.
+  tile and a slice of the whole differ in the last bits, within the bound below. Older kernels do
+  not fuse, which for bfloat16 values (exact products) is the same. `sums_in_order` tells.
 
 Bound where they differ: both are float32 sums of the same K products, so
 |difference| <= 2 * K * 2**-24 * sum(|a| * |b|) within a chunk, to first order.

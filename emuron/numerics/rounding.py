@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import ml_dtypes
 import numpy as np
@@ -69,10 +69,7 @@ def round_to(
     if dtype == float32:
         return values
     if dtype.kind == "packed":
-        raise UsageError(
-            f"Values cannot be rounded to the packed type {dtype}: "
-            "round_to its element type and pack with emuron.numerics.microscaling.pack_x4."
-        )
+        refuse_packed(dtype)
     flat = np.ascontiguousarray(values).reshape(-1)
     if not dtype.is_float:
         stored = _to_integer(flat, dtype, nan_to_int)
@@ -111,16 +108,21 @@ def widen(stored: npt.NDArray[Any], dtype: DType) -> npt.NDArray[np.float32]:
     if dtype == float32:
         return stored.view(np.float32)
     if dtype.kind == "packed":
-        raise UsageError(
-            f"The packed type {dtype} has no float32 values of its own: "
-            "unpack it with emuron.numerics.microscaling.unpack_x4 first."
-        )
+        refuse_packed(dtype)
     if dtype.is_float and dtype.itemsize == 1:
         return value_of_code(dtype).take(stored.view(np.uint8), mode="clip").reshape(stored.shape)
     if dtype == tfloat32:
         kept = stored.view(np.uint32) >> _UNSTORED_BITS_TF32 << _UNSTORED_BITS_TF32
         return np.asarray(kept).view(np.float32)
     return np.asarray(stored.view(dtype.np).astype(np.float32))
+
+
+def refuse_packed(dtype: DType) -> NoReturn:
+    """Raise the UsageError of a packed type where single values are wanted."""
+    raise UsageError(
+        f"{dtype} holds {dtype.lanes} values in one element, so it cannot be rounded or widened: "
+        f"work with {dtype.element} and pack_x4 or unpack_x4 of emuron.numerics.microscaling."
+    )
 
 
 def _to_nearest(x: npt.NDArray[np.float32], dtype: DType, saturate: bool) -> npt.NDArray[Any]:
@@ -176,7 +178,7 @@ def _stochastically_to_bfloat16(
     random >>= np.uint32(_UNSTORED_BITS_BF16)
     random += x.view(np.uint32)
     random >>= np.uint32(_UNSTORED_BITS_BF16)
-    rounded = random.astype(np.uint16).view(ml_dtypes.bfloat16)
+    rounded: npt.NDArray[Any] = random.astype(np.uint16).view(ml_dtypes.bfloat16)
     is_nan = np.isnan(x)
     if is_nan.any():
         rounded[is_nan] = np.nan
