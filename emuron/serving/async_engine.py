@@ -113,7 +113,7 @@ class AsyncLLMEngine:
             return
         try:
             for index, name in enumerate(list(names)):
-                seed = None if params.seed is None else params.seed + index
+                seed = None if params.seed is None else (params.seed + index) % 2**63
                 child = replace(params, seed=seed)
                 self.engine.add_request(name, prompt_token_ids, child, arrival_ps=arrival_ps)
                 self._listeners[name] = listeners[index]

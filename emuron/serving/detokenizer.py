@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Ordered
 
-from emuron.serving.tokenizer import Tokenizer
+from emuron.compiler.frontends.tokenizer import Tokenizer
 
 _REPLACEMENT = "\ufffd"  # what a decoder writes for the first bytes of an unfinished character
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from typing import Protocol
 
+from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.errors import UsageError
 from emuron.serving.clock import PS_PER_S, Clock, VirtualClock
 from emuron.serving.detokenizer import Detokenizer
@@ -22,7 +23,6 @@ from emuron.serving.runner import TokenSource
 from emuron.serving.scheduler import Scheduler, SchedulerConfig
 from emuron.serving.sequence import Sequence, StepPlan
 from emuron.serving.step_timer import StepTimer
-from emuron.serving.tokenizer import Tokenizer
 
 _UNSEEDED = 1 << 63  # keeps the seeds that the engine draws apart from those that users give
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 from typing import Any
 
+from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.serving.openai_protocol import Call
 from emuron.serving.request import RequestOutput, SampledToken
-from emuron.serving.tokenizer import Tokenizer
 
 _LOWEST_LOGPROB = -9999.0  # what vLLM writes for minus infinity, which JSON cannot say
 
@@ -119,24 +119,26 @@ class Formatter:
             return None
         if self._call.chat:
             return {"content": [self._chat_logprob(token) for token in tokens]}
-        texts = [self._tokenizer.token_text(token.token_id) for token in tokens]
+        texts = [self._token_text(token.token_id) for token in tokens]
         offsets = [sum(map(len, texts[:i])) for i in range(len(texts))]
         return {
             "tokens": texts,
             "token_logprobs": [_finite(token.logprob) for token in tokens],
             "top_logprobs": [
-                {self._tokenizer.token_text(i): _finite(p) for i, p in token.top}
-                for token in tokens
+                {self._token_text(i): _finite(p) for i, p in token.top} for token in tokens
             ],
             "text_offset": offsets,
         }
+
+    def _token_text(self, token_id: int) -> str:
+        return self._tokenizer.decode([token_id], skip_special_tokens=False)
 
     def _chat_logprob(self, token: SampledToken) -> dict[str, Any]:
         top = [self._one_logprob(token_id, logprob) for token_id, logprob in token.top]
         return {**self._one_logprob(token.token_id, token.logprob), "top_logprobs": top}
 
     def _one_logprob(self, token_id: int, logprob: float | None) -> dict[str, Any]:
-        text = self._tokenizer.token_text(token_id)
+        text = self._token_text(token_id)
         return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
 
 

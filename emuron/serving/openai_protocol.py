@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.errors import UsageError
 from emuron.serving.request import SamplingParams
-from emuron.serving.tokenizer import Tokenizer
 
 MAX_STOPS = 4  # OpenAI's limit on `stop`
 MAX_PROMPTS = 128  # prompts of one /v1/completions call, each as costly as a request
@@ -80,7 +80,14 @@ def chat_prompt(body: Mapping[str, Any], tokenizer: Tokenizer) -> list[int]:
     text = tokenizer.apply_chat_template(
         checked, add_generation_prompt=_flag(body, "add_generation_prompt", True)
     )
-    return tokenizer.encode(text, add_special_tokens=_flag(body, "add_special_tokens", False))
+    return encode(text, tokenizer, _flag(body, "add_special_tokens", False))
+
+
+def encode(text: str, tokenizer: Tokenizer, special_tokens: bool) -> list[int]:
+    """Return the tokens of `text`; raise UsageError when it is not valid Unicode."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("the text is not valid Unicode: it holds a lone surrogate")
+    return tokenizer.encode(text, special_tokens=special_tokens)
 
 
 def parse_completion(body: Mapping[str, Any], tokenizer: Tokenizer) -> Call:
@@ -124,7 +131,7 @@ def _prompts(value: object, body: Mapping[str, Any], tokenizer: Tokenizer) -> li
     prompts = []
     for item in items:
         if isinstance(item, str):
-            prompts.append(tokenizer.encode(item, add_special_tokens=special))
+            prompts.append(encode(item, tokenizer, special))
         elif isinstance(item, list) and item:
             prompts.append(token_list(item, "prompt"))
         else:

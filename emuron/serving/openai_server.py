@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from emuron import __version__
+from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.errors import EmuronError, PromptTooLongError, ServerError, UsageError, missing_extra
 from emuron.serving import openai_protocol as protocol
 from emuron.serving.async_engine import AsyncLLMEngine, ChoiceOutput
 from emuron.serving.metrics import ServerMetrics
 from emuron.serving.openai_format import Choice, Formatter, error_body, event
-from emuron.serving.tokenizer import Tokenizer
 
 try:
     import uvicorn
@@ -206,7 +207,7 @@ class OpenAIServer:
             if not isinstance(body.get("prompt"), str):
                 raise UsageError("prompt must be a text")
             special = body.get("add_special_tokens", True) is True
-            tokens = self._tokenizer.encode(body["prompt"], add_special_tokens=special)
+            tokens = protocol.encode(body["prompt"], self._tokenizer, special)
         return JSONResponse(
             {"count": len(tokens), "max_model_len": self._model.max_model_len, "tokens": tokens}
         )
@@ -214,7 +215,7 @@ class OpenAIServer:
     async def _detokenize(self, request: Request) -> Response:
         body = await self._body(request)
         tokens = protocol.token_list(body.get("tokens"), "tokens")
-        return JSONResponse({"prompt": self._tokenizer.decode(tokens)})
+        return JSONResponse({"prompt": self._tokenizer.decode(tokens, skip_special_tokens=False)})
 
     def _card(self) -> dict[str, Any]:
         return {
@@ -292,7 +293,13 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return JSONResponse(error_body(message, status, code=code), status_code=status)
 
 
-def run_server(server: OpenAIServer, listener: Any, *, log_level: str = "info") -> None:
+def server_config(server: OpenAIServer, log_level: str = "info") -> uvicorn.Config:
+    """Return uvicorn's settings; web sockets are off, and every request is logged at `debug`."""
+    return uvicorn.Config(
+        server.app, log_level=log_level, access_log=log_level == "debug", ws="none"
+    )
+
+
+def run_server(server: OpenAIServer, listener: socket.socket, log_level: str = "info") -> None:
     """Serve on a bound socket until interrupted."""
-    config = uvicorn.Config(server.app, log_level=log_level, access_log=log_level == "debug")
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(server_config(server, log_level)).run(sockets=[listener])

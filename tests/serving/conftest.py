@@ -11,11 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.serving.engine import LLMEngine
 from emuron.serving.runner import ModelTokenSource, SyntheticTokenSource
 from emuron.serving.scheduler import SchedulerConfig
 from emuron.serving.step_timer import ModelStepTimer
-from emuron.serving.tokenizer import Tokenizer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -55,6 +55,11 @@ class HistoryModel:
 def linear_time(kind: str, batch: int, tokens: int, context: int) -> float:
     """Seconds that differ for every compiled shape."""
     return 1e-3 + 1e-5 * tokens + 1e-4 * batch + 1e-7 * context
+
+
+@pytest.fixture(scope="session")
+def history_model() -> type[HistoryModel]:
+    return HistoryModel
 
 
 @pytest.fixture
@@ -101,4 +106,4 @@ def tiny_llama(make_tiny_llama: ModuleType, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def tokenizer(tiny_llama: Path) -> Tokenizer:
-    return Tokenizer(tiny_llama)
+    return Tokenizer.open(tiny_llama)
