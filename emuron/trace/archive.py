@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emuron.errors import UsageError
+from emuron.trace.atomic import replacing
 from emuron.trace.trace import COLUMN_TYPES, Repeat, Trace
 
 _FORMAT = 1
@@ -33,15 +32,8 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
     for number, (times, values) in enumerate(trace.counters.values()):
         arrays[f"counter_{number}_t_ps"], arrays[f"counter_{number}_value"] = times, values
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:

@@ -73,6 +73,12 @@ def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
     )
 
 
+def unfold_if_small(trace: Trace, most_events: int) -> Trace:
+    """Return the trace written out if it then has at most `most_events`, else as it is."""
+    small = int(trace.multiplicity().sum()) <= most_events
+    return unfold(trace, most_events) if trace.repeats and small else trace
+
+
 def fold(trace: Trace, most_events: int = MOST_EVENTS) -> Folded:
     """Return the events in folded time; their number does not grow with the repeats' counts."""
     folding = _Folding(trace, most_events)
