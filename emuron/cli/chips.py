@@ -56,34 +56,25 @@ def chip_record(chip: Chip) -> dict[str, object]:
 
 
 def print_overview(chosen: tuple[Chip, ...]) -> None:
-    """Print one row a chip."""
-    sizes = (
-        "cores",
-        "memory GiB",
-        "GB/s",
-        "BF16 TFLOPS",
-        "FP32 TFLOPS",
-        "SBUF MiB/core",
-        "link GB/s",
-    )
-    columns = ("chip", "NeuronCore", *sizes, "known as")
+    """Print one row a chip, narrow enough for 80 columns."""
+    sizes = ("cores", "memory GiB", "GB/s", "BF16 TFLOPS", "FP32 TFLOPS", "link GB/s")
     rows = [
         (
             chip.name,
+            chip.aliases[0],
             chip.core.version,
             chip.cores,
             gib(chip.hbm_bytes),
-            number(chip.hbm_gb_per_s),
+            f"{chip.hbm_gb_per_s:.0f}",
             number_or_dash(chip.peak_tflops("bfloat16")),
             number_or_dash(chip.peak_tflops("float32")),
-            number(chip.core.sbuf_bytes / 2**20),
-            number(chip.links.intra_gb_per_s, 4),
-            ", ".join(chip.aliases),
+            f"{chip.links.intra_gb_per_s:.0f}",
         )
         for chip in chosen
     ]
-    caption = "1 GB is 10^9 bytes. link: NeuronLink to chips of the same instance, per chip."
-    print_table(columns, rows, title="Chips", right=sizes, caption=caption)
+    caption = "1 GB is 10^9 bytes. link: NeuronLink within the instance. NAME shows more."
+    columns = ("chip", "also", "core", *sizes)
+    print_table(columns, rows, title="Chips", right=sizes, whole=("chip",), caption=caption)
 
 
 def print_chip(chip: Chip) -> None:

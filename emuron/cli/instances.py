@@ -60,27 +60,23 @@ def instances(
 
 
 def print_overview(chosen: tuple[Instance, ...]) -> None:
-    """Print one row an instance."""
-    sizes = ("cores", "memory GiB", "GB/s", "BF16 TFLOPS", "vCPU")
-    prices = ("on demand $/h", "reserved $/h")
-    columns = ("instance", "chips", *sizes, "topology", *prices)
+    """Print one row an instance, narrow enough for 80 columns."""
+    sizes = ("chips x cores", "memory GiB", "GB/s", "BF16 TFLOPS", "on demand $/h", "RI $/h")
     rows = [
         (
             entry.name,
-            f"{entry.chips} {entry.chip.name}",
-            entry.cores,
+            f"{entry.chips}x{entry.chip.cores}",
             gib(entry.hbm_bytes),
-            number(entry.hbm_gb_per_s),
+            f"{entry.hbm_gb_per_s:.0f}",
             number_or_dash(entry.peak_tflops("bfloat16")),
-            entry.vcpu,
-            entry.topology.kind,
             _usd(entry, "on_demand"),
             _usd(entry, "ri_effective"),
         )
         for entry in chosen
     ]
-    caption = "cores: physical NeuronCores. Prices are the newest known; NAME shows all, dated."
-    print_table(columns, rows, title="Instances", right=(*sizes, *prices), caption=caption)
+    caption = "Physical cores. Prices: newest known, RI reserved. NAME shows all, and links."
+    columns = ("instance", *sizes)
+    print_table(columns, rows, title="Instances", right=sizes, whole=("instance",), caption=caption)
 
 
 def print_instance(entry: Instance) -> None:

@@ -37,16 +37,24 @@ def print_table(
     *,
     title: str | None = None,
     right: Iterable[str] = (),
+    whole: Iterable[str] = (),
     caption: str | None = None,
 ) -> None:
-    """Print a table on stdout; `right` names the columns aligned right, None shows as a dash."""
+    """Print a table on stdout; None shows as a dash.
+
+    `right` names the columns aligned right, `whole` those never cut where the terminal is narrow.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-    aligned_right = frozenset(right)
+    aligned_right, never_cut = frozenset(right), frozenset(whole)
     for column in columns:
-        table.add_column(column, justify="right" if column in aligned_right else "left")
+        table.add_column(
+            column,
+            justify="right" if column in aligned_right else "left",
+            no_wrap=column in never_cut,
+        )
     for row in rows:
         table.add_row(*("–" if cell is None else Text(str(cell)) for cell in row))
     console().print(table)

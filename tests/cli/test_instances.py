@@ -67,3 +67,13 @@ def test_a_wrong_name_is_a_usage_error_that_helps(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
     assert message in output(capsys, "instances", *arguments, code=2)
+
+
+def test_names_are_whole_where_the_terminal_is_narrow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = output(capsys, "instances")
+    assert all(entry.name in text for entry in instances())
+    assert "144x8" in text
+    assert "…" not in text
