@@ -72,6 +72,10 @@ class Timing:
         """Return the pipeline latency of `engine` in ns."""
         return float(getattr(self, f"{engine}_latency_ns"))
 
+    def neff_floor_us(self, lnc: int) -> float:
+        """Return the launch floor in us of a program on `lnc` physical cores (1 or 2)."""
+        return self.neff_floor_lnc1_us if lnc == 1 else self.neff_floor_lnc2_us
+
 
 @dataclass(frozen=True, slots=True)
 class DmaSpec:

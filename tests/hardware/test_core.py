@@ -167,3 +167,8 @@ def test_a_core_tells_the_source_of_a_figure() -> None:
     assert core.source("timing.semaphore_ns").startswith("PERF")
     with pytest.raises(UnknownNameError, match=r"timing\.semaphore_ns"):
         core.source("timing.semaphores_ns")
+
+
+def test_a_pair_of_cores_launches_slower_than_one(core: NeuronCore) -> None:
+    assert core.timing.neff_floor_us(1) == 12  # intercepts of public kernel times, trn2
+    assert core.timing.neff_floor_us(2) == 29
