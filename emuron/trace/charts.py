@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emuron.trace.quantity import digits, duration_text
+from emuron.trace.quantity import digits, duration_text, share_text, trimmed
 
 # One viewBox for all line charts: room for tick labels on the left and below, in SVG units.
 WIDTH, HEIGHT = 560, 200
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 18, 30
 ROOF_WIDTH, ROOF_HEIGHT = 760, 380
 _MOST_POINTS = 700
+
+_Place: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Mark:
 
     x: float
     y: float
+    label_x: float
+    label_y: float
     number: int
     name: str
     intensity: str
@@ -129,20 +134,21 @@ def line_chart(
     floor = HEIGHT - BOTTOM
     y = floor - (floor - TOP) * value / top
     line = _steps(x, y)
-    share = f", {peak / limit:.0%} of {text(limit)}" if limit else ""
+    share = f", {share_text(peak / limit)} of {trimmed(text(limit))}" if limit else ""
     return LineChart(
         title=title,
         peak=f"peak {text(peak)}{share}",
         line=line,
         area=f"M{x[0]:.1f},{floor} L{line[1:]} V{floor} Z" if len(x) else "",
         x_ticks=tuple(
-            Tick(LEFT + (WIDTH - LEFT - RIGHT) * t / max(total_ps, 1), duration_text(t))
+            Tick(LEFT + (WIDTH - LEFT - RIGHT) * t / max(total_ps, 1), trimmed(duration_text(t)))
             for t in nice_ticks(total_ps, 5)
         ),
         y_ticks=tuple(
-            Tick(floor - (floor - TOP) * v / top, text(v)) for v in nice_ticks(top, 4, binary)
+            Tick(floor - (floor - TOP) * v / top, trimmed(text(v)))
+            for v in nice_ticks(top, 4, binary)
         ),
-        limit=Tick(floor - (floor - TOP) * drawn_limit / top, text(drawn_limit))
+        limit=Tick(floor - (floor - TOP) * drawn_limit / top, trimmed(text(drawn_limit)))
         if drawn_limit
         else None,
     )
@@ -172,7 +178,13 @@ def roofline(points: Iterable[RooflinePoint], ceilings: Ceilings) -> Roofline | 
     roofs = [peak for _, peak in ceilings.peak_tflops] or [ceilings.roof(10.0**high_x)]
     low_y, high_y = _decades([p.tflops for p in shown] + roofs, room=0.15)
     axes = _LogAxes(low_x, high_x, low_y, high_y)
-    marks = tuple(_mark(axes, ceilings, number, p) for number, p in enumerate(shown, 1))
+    places = [(axes.x(p.intensity), axes.y(p.tflops)) for p in shown]
+    marks = tuple(
+        _mark(place, label, ceilings, number, point)
+        for number, (place, label, point) in enumerate(
+            zip(places, _label_places(places), shown, strict=True), 1
+        )
+    )
     return Roofline(
         marks=marks,
         lines=tuple(_ceiling_lines(axes, ceilings)),
@@ -204,12 +216,34 @@ class _LogAxes:
         return floor - (floor - TOP) * part
 
 
-def _mark(axes: _LogAxes, ceilings: Ceilings, number: int, point: RooflinePoint) -> Mark:
+def _label_places(places: Sequence[_Place]) -> list[_Place]:
+    """Return a place for each mark's number, near it and clear of all marks and other numbers."""
+    taken = list(places)
+    found = []
+    for x, y in places:
+        around = [
+            (x + radius * math.cos(turn * math.pi / 6), y - radius * math.sin(turn * math.pi / 6))
+            for radius in (15, 28, 41, 54)
+            for turn in (1, 5, 11, 7, 3, 9, 0, 6)
+        ]
+        # Free means 13 units from everything: the size of a number of two digits.
+        free = (p for p in around if all(math.dist(p, other) >= 13 for other in taken))
+        label = next(free, around[0])
+        taken.append(label)
+        found.append(label)
+    return found
+
+
+def _mark(
+    place: _Place, label: _Place, ceilings: Ceilings, number: int, point: RooflinePoint
+) -> Mark:
     roof = ceilings.roof(point.intensity)
     peak = max((p for _, p in ceilings.peak_tflops), default=math.inf)
     return Mark(
-        x=axes.x(point.intensity),
-        y=axes.y(point.tflops),
+        x=place[0],
+        y=place[1],
+        label_x=label[0],
+        label_y=label[1],
         number=number,
         name=point.name,
         intensity=digits(point.intensity),
@@ -248,7 +282,7 @@ def _decades(values: Sequence[float], room: float) -> tuple[float, float]:
 
 
 def _power_text(exponent: int) -> str:
-    return digits(10.0**exponent)
+    return trimmed(digits(10.0**exponent))
 
 
 def _thinned(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,16 +20,18 @@ from emuron.trace.charts import (
     roofline,
 )
 from emuron.trace.repetition import unfold_if_small
-from emuron.trace.summary import IDLE, GroupUse, QueueUse, Summary, kind_title
+from emuron.trace.summary import IDLE, UNGROUPED, GroupUse, QueueUse, Summary, kind_title
 from emuron.trace.trace import Trace
 
 if TYPE_CHECKING:
     from emuron.trace.report import RunReport
 
+_Sums: TypeAlias = tuple[float, int, int]
+
 COLOURS = 12
 """Colours for groups that the page's style sheet has."""
 
-_MOST_SEGMENTS = COLOURS
+_MOST_LEGENDS = 16
 _MOST_ROWS = 400
 _MOST_RINGS = 8
 _MOST_MARKS = 16
@@ -59,6 +62,16 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Stack:
+    """A bar of parts that add up to the run; the legend names the largest."""
+
+    title: str
+    segments: tuple[Segment, ...]
+    legend: tuple[Segment, ...]
+    unnamed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A row of the table of groups."""
 
@@ -73,33 +86,31 @@ class Page:
     """All parts of the page that are not plain text."""
 
     bars: tuple[Bar, ...]
-    segments: tuple[Segment, ...]
+    stacks: tuple[Stack, ...]
     rows: tuple[Row, ...]
     rows_left_out: int
     charts: tuple[LineChart, ...]
     roofline: Roofline | None
     kinds: tuple[tuple[str, str], ...]
+    colours: list[int]
 
 
 def build_page(report: RunReport, summary: Summary) -> Page:
     """Return the page of a report whose trace has that summary."""
+    names = [name or UNGROUPED for name in report.trace.groups]
+    layers = list(dict.fromkeys(map(_layer, names)))
+    colours = {name: 1 + i % COLOURS for i, name in enumerate(layers)}
     busy = sorted((g for g in summary.groups if g.name != IDLE), key=lambda g: -g.share_ps)
-    layers = _layers(summary)
-    ranked = sorted(layers, key=lambda name: -layers[name])
-    top = ranked if len(ranked) <= _MOST_SEGMENTS else ranked[: _MOST_SEGMENTS - 1]
-    # Colours go along the order of execution, sizes do not: neighbours stay apart.
-    colours = {name: 1 + i for i, name in enumerate(n for n in layers if n in top)}
-    rows = tuple(
-        Row(g, colours.get(_layer(g.name), 0), _busiest(g), _engine_parts(g)) for g in busy
-    )
+    rows = tuple(Row(g, colours[_layer(g.name)], _busiest(g), _engine_parts(g)) for g in busy)
     return Page(
         bars=_bars(summary),
-        segments=_segments(summary, layers, colours),
+        stacks=_stacks(summary, colours),
         rows=rows[:_MOST_ROWS],
         rows_left_out=max(0, len(rows) - _MOST_ROWS),
         charts=_charts(report.trace),
         roofline=roofline(_points(report, summary), report.ceilings or _ceilings(report.trace)),
         kinds=tuple((kind, kind_title(kind)) for kind in summary.kinds),
+        colours=[colours[_layer(name)] for name in names],
     )
 
 
@@ -108,24 +119,50 @@ def _layer(group: str) -> str:
     return group.partition("/")[0]
 
 
-def _layers(summary: Summary) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for group in summary.groups:
-        if group.name != IDLE:
-            shares[_layer(group.name)] = shares.get(_layer(group.name), 0.0) + group.share
-    return shares
+def _part(group: str) -> str:
+    """Return what the same group of every layer has in common: its name without numbers."""
+    return re.sub(r"\d+", "*", group)
 
 
-def _segments(
-    summary: Summary, layers: Mapping[str, float], colours: Mapping[str, int]
-) -> tuple[Segment, ...]:
-    found = [Segment(name, layers[name], colour) for name, colour in colours.items()]
-    rest = [share for name, share in layers.items() if name not in colours]
-    if rest:
-        found.append(Segment(f"{len(rest)} others", sum(rest), 0))
+def _sums(summary: Summary, key: Callable[[str], str]) -> dict[str, _Sums]:
+    """Return (share_ps, flops, bytes) of the groups that `key` makes one."""
+    found: dict[str, _Sums] = {}
+    for g in summary.groups:
+        if g.name != IDLE:
+            share_ps, flops, moved = found.get(key(g.name), (0.0, 0, 0))
+            found[key(g.name)] = (share_ps + g.share_ps, flops + g.flops, moved + g.bytes)
+    return found
+
+
+def _stacks(summary: Summary, colours: Mapping[str, int]) -> tuple[Stack, ...]:
+    total = summary.total_ps or 1
+    layers = {name: sums[0] / total for name, sums in _sums(summary, _layer).items()}
+    parts = {name: sums[0] / total for name, sums in _sums(summary, _part).items()}
+    stacks = [_stack("By layer", layers, colours, summary)]
+    if len(parts) > 1 and sorted(parts.values()) != sorted(layers.values()):
+        largest = sorted(parts, key=lambda name: -parts[name])
+        shown = {name: parts[name] for name in largest[: COLOURS - 1]}
+        if len(largest) >= COLOURS:
+            shown[f"{len(largest) - COLOURS + 1} others"] = sum(parts.values()) - sum(
+                shown.values()
+            )
+        ranks = {name: 1 + i for i, name in enumerate(largest[: COLOURS - 1])}
+        stacks.append(_stack("By part, all layers together", shown, ranks, summary))
+    return tuple(stacks)
+
+
+def _stack(
+    title: str, shares: Mapping[str, float], colours: Mapping[str, int], summary: Summary
+) -> Stack:
+    found = [Segment(name, share, colours.get(name, 0)) for name, share in shares.items()]
+    largest = sorted(found, key=lambda s: -s.share)[:_MOST_LEGENDS]
+    legend = [s for s in found if s in largest]
+    unnamed = len(found) - len(legend)
     if summary.total_ps and summary.idle_ps:
-        found.append(Segment("nothing runs", summary.idle_ps / summary.total_ps, 0, idle=True))
-    return tuple(found)
+        idle = Segment("nothing runs", summary.idle_ps / summary.total_ps, 0, idle=True)
+        found.append(idle)
+        legend.append(idle)
+    return Stack(title, tuple(found), tuple(legend), unnamed)
 
 
 def _busiest(use: GroupUse) -> str:
@@ -155,7 +192,9 @@ def _bars(summary: Summary) -> tuple[Bar, ...]:
 
 
 def _bar(use: QueueUse) -> Bar:
-    parts = [f"{use.events:,} events", quantity.duration_text(use.busy_ps)]
+    parts = (
+        [f"{use.events:,} events", quantity.duration_text(use.busy_ps)] if use.events else ["idle"]
+    )
     if use.bytes:
         parts.append(quantity.bytes_text(use.bytes))
     if use.flops:
@@ -166,6 +205,7 @@ def _bar(use: QueueUse) -> Bar:
 
 
 def _charts(trace: Trace) -> tuple[LineChart, ...]:
+    trace = unfold_if_small(trace, _MOST_EVENTS)
     capacities = trace.metadata.get("capacities", {})
     charts = [
         line_chart(
@@ -180,7 +220,7 @@ def _charts(trace: Trace) -> tuple[LineChart, ...]:
         for name, (times, values) in trace.counters.items()
         if len(times)
     ]
-    edges, rates = dma_bandwidth(unfold_if_small(trace, _MOST_EVENTS), _BANDWIDTH_BINS)
+    edges, rates = dma_bandwidth(trace, _BANDWIDTH_BINS)
     if rates.any():
         limit: Any = trace.metadata.get("hbm_gb_per_s")
         charts.append(
@@ -198,13 +238,11 @@ def _gb_per_s_text(rate: float) -> str:
 def _points(report: RunReport, summary: Summary) -> tuple[RooflinePoint, ...]:
     if report.points is not None:
         return report.points
-    layers: dict[str, list[float]] = {}
-    for g in summary.groups:
-        sums = layers.setdefault(_layer(g.name), [0.0, 0.0, 0.0])
-        for i, value in enumerate((g.flops, g.bytes, g.share_ps)):
-            sums[i] += value
     whole = RooflinePoint("whole run", summary.flops, summary.dma_bytes, summary.total_ps)
-    points = [RooflinePoint(name, *sums) for name, sums in layers.items()]
+    points = [
+        RooflinePoint(name, flops, moved, share_ps)
+        for name, (share_ps, flops, moved) in _sums(summary, _part).items()
+    ]
     largest = sorted(points, key=lambda p: -p.time_ps)[: _MOST_MARKS - 1]
     return (whole, *(p for p in points if p in largest))
 

@@ -21,6 +21,14 @@ def digits(value: float) -> str:
     return text.rstrip("0").rstrip(".") if abs(value) < 1 else text
 
 
+def trimmed(text: str) -> str:
+    """Return a quantity without zeros after its decimal point, as axes want it."""
+    number, space, unit = text.partition(" ")
+    if "." in number:
+        number = number.rstrip("0").rstrip(".")
+    return f"{number}{space}{unit}"
+
+
 def duration_text(ps: float) -> str:
     """Return a time given in picoseconds."""
     return _scaled(ps, _TIMES, "0 s")

@@ -44,7 +44,10 @@ class Folded:
 
 
 def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
-    """Return the trace with every repetition written out, by start; a UsageError if too long."""
+    """Return the trace with every repetition written out, by start; a UsageError if too long.
+
+    Counters repeat what they show in the first period of each repeat.
+    """
     size = int(trace.multiplicity().sum())
     if size > most_events:
         raise UsageError(
@@ -62,6 +65,7 @@ def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
     row, start = row[order], start[order]
     return replace(
         trace,
+        counters={name: _repeated(*samples, trace) for name, samples in trace.counters.items()},
         queue=trace.queue[row],
         start_ps=start,
         end_ps=start + trace.duration_ps[row],
@@ -71,6 +75,21 @@ def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
         flops=trace.flops[row],
         repeats=(),
     )
+
+
+def _repeated(
+    t_ps: Times, value: NDArray[np.float64], trace: Trace
+) -> tuple[Times, NDArray[np.float64]]:
+    """Return a counter's samples with those in the first period of each repeat written out."""
+    first = t_ps
+    for repeat in trace.repeats:
+        inside = (first >= repeat.start_ps) & (first < repeat.start_ps + repeat.period_ps)
+        shifts = np.arange(1, repeat.count, dtype=np.int64) * repeat.period_ps
+        t_ps = np.concatenate([t_ps, (t_ps[inside][None, :] + shifts[:, None]).ravel()])
+        value = np.concatenate([value, np.tile(value[inside], len(shifts))])
+        first = np.concatenate([first, np.tile(first[inside], len(shifts))])
+    order = np.argsort(t_ps, kind="stable")
+    return t_ps[order], value[order]
 
 
 def unfold_if_small(trace: Trace, most_events: int) -> Trace:

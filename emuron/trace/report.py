@@ -43,7 +43,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """One comparison of numbers, such as "logits: largest difference, 3 ULP of bfloat16, bound 8"."""
+    """One comparison of numbers, such as "logits: largest difference 3 ULP, bound 8 ULP"."""
 
     name: str
     metric: str
@@ -136,6 +136,7 @@ def render_html(source: RunReport | Trace) -> str:
     """Return the page; every name in it is escaped, and its policy forbids any request."""
     report = as_report(source)
     summary = summarize(report.trace)
+    page = build_page(report, summary)
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -145,10 +146,10 @@ def render_html(source: RunReport | Trace) -> str:
     )
     return environment.get_template("report.html.j2").render(
         report=report,
-        page=build_page(report, summary),
+        page=page,
         summary=summary,
         headline=report.headline(summary),
-        timeline=_script_json(timeline_data(report.trace)),
+        timeline=_script_json({**timeline_data(report.trace), "colours": page.colours}),
         q=quantity,
     )
 
@@ -158,4 +159,4 @@ def _script_json(data: object) -> Markup:
     text = json.dumps(data, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704
+    return Markup(text)

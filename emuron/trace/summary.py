@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emuron.trace.quantity import share_text
 from emuron.trace.repetition import Folded, fold
 from emuron.trace.trace import Trace
 
@@ -265,20 +266,20 @@ def _verdict(
     shares = {kind: ps / total_ps for kind, ps in kinds.items()}
     ranked = sorted(shares, key=lambda kind: -shares[kind])
     busiest = ranked[0]
-    reasons = [f"{kind_title(busiest)} is busy {shares[busiest]:.0%} of the time."]
+    reasons = [f"{kind_title(busiest)} is busy {share_text(shares[busiest])} of the time."]
     if len(ranked) > 1:
-        reasons.append(f"Next is {kind_title(ranked[1])} with {shares[ranked[1]]:.0%}.")
+        reasons.append(f"Next is {kind_title(ranked[1])} with {share_text(shares[ranked[1]])}.")
     if mfu is not None:
-        reasons.append(f"The tensor engine does {mfu:.1%} of its peak FLOPs (MFU).")
+        reasons.append(f"The tensor engine does {share_text(mfu)} of its peak FLOPs (MFU).")
     if mbu is not None:
-        reasons.append(f"HBM moves {mbu:.1%} of its peak bytes (MBU).")
+        reasons.append(f"HBM moves {share_text(mbu)} of its peak bytes (MBU).")
     idle = 1 - busy_ps / total_ps
     if idle >= 0.005:
-        reasons.append(f"Nothing at all runs in {idle:.0%} of the time.")
+        reasons.append(f"Nothing at all runs in {share_text(idle)} of the time.")
     if shares[busiest] >= _BOUND_SHARE:
         return Verdict(busiest, f"{kind_title(busiest)} bound", tuple(reasons))
     reasons.append(
-        f"No engine reaches {_BOUND_SHARE:.0%}: the time goes into waiting (dependencies, fixed "
-        "DMA and launch latency). Larger tiles, more overlap or a larger batch would help."
+        f"No engine reaches {share_text(_BOUND_SHARE)}: the time goes into waiting (dependencies, "
+        "fixed DMA and launch latency). Larger tiles, more overlap or a larger batch would help."
     )
     return Verdict("latency", "Latency bound", tuple(reasons))

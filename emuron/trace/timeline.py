@@ -48,7 +48,7 @@ def timeline_data(trace: Trace, most_slices: int = MOST_SLICES) -> dict[str, Any
 
 
 def _merged(trace: Trace, most: int) -> tuple[NDArray[np.int64], ...]:
-    """Return (row, start, end, events) of the slices to draw; `row` is the longest event of each."""
+    """Return (row, start, end, events) of the slices to draw; `row` is each one's longest event."""
     start, end = trace.start_ps, trace.end_ps
     if len(trace) <= most:
         return np.arange(len(trace)), start, end, np.ones(len(trace), np.int64)

@@ -1,4 +1,4 @@
-"""Traces for the tests of this folder: random ones for the oracles, and one that looks like a model."""
+"""Traces for the tests of this folder: random ones for the oracles, one that looks like a model."""
 
 import random
 
@@ -25,7 +25,7 @@ def random_block(rng: random.Random, events: int, groups: int = 3) -> Trace:
 
 
 def random_trace(seed: int, depth: int = 2) -> Trace:
-    """Return blocks one after another, some repeated, some with repeats inside that overlap in time."""
+    """Return blocks one after another, some repeated, also overlapping, with repeats inside."""
     rng = random.Random(seed)
     if depth == 0:
         return random_block(rng, rng.randrange(1, 6))

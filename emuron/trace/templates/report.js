@@ -53,10 +53,6 @@
   const size = (b) => scaled(b, [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]]);
   const count = (n) => scaled(n, [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]]);
 
-  // Layers of one model keep one colour: what stands before the first slash decides.
-  const layerOf = data.groups.map((name) => name.split("/")[0]);
-  const layers = [...new Set(layerOf)];
-  const groupColour = layerOf.map((name) => 1 + layers.indexOf(name) % 12);
   let palette = {};
   const readPalette = () => {
     const style = getComputedStyle(root);
@@ -67,7 +63,7 @@
   };
   const colour = (i) => {
     if (colourBy.value === "lane") return palette[data.kinds[data.lane[i]]];
-    return palette[colourBy.value === "group" ? groupColour[data.group[i]] : 1 + data.label[i] % 12];
+    return palette[colourBy.value === "group" ? data.colours[data.group[i]] : 1 + data.label[i] % 12];
   };
   const x = (t) => left + (t - from) / (to - from) * (width - left);
 
