@@ -1,1 +1,14 @@
-"""What an instruction computes, forbids and costs; a Program is instructions in order."""
+"""What an instruction computes, forbids and costs; a Program is instructions in order.
+
+Importing the package registers every instruction class.
+"""
+
+from emuron.isa import (  # noqa: F401
+    dma,
+    normalization,
+    scalar_engine,
+    tensor_engine,
+    vector_copies,
+    vector_engine,
+    vector_reductions,
+)

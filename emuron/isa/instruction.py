@@ -89,6 +89,20 @@ class Instruction:
         """Whether operands are handed over as stored bits, without widening or rounding."""
         return False
 
+    @property
+    def accumulator(self) -> str | None:
+        """The engine whose accumulator registers take part; None for most instructions.
+
+        `compute` then gets their content, fp32 [P, 1] or None if undefined, as its last argument
+        and returns the new content as its last value.
+        """
+        return None
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """InOut operands that these attributes leave unread; `compute` gets None for them."""
+        return ()
+
     def check(self, core: NeuronCore) -> None:
         """Raise HardwareLimitError if the hardware refuses the operands."""
 

@@ -1,0 +1,206 @@
+"""Prepared access to operands: what one form needs to reach its tensors' bytes, worked out once."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emuron.errors import OutOfBoundsError
+from emuron.isa.tensor import AccessPattern
+from emuron.numerics.backend import Backend
+from emuron.numerics.dtypes import DType
+from emuron.sim.machine import WRITTEN, Memory, Storage, unwritten_error
+
+_MASK_TYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+class Access:
+    """The strided view that one operand of a form is, for any tensor and offset.
+
+    Free dimensions are merged where strides allow, so that most views are [P, N] at once. `dtype`
+    replaces the operand's by another of the same size (stored bits under another name).
+    """
+
+    __slots__ = (
+        "name", "instruction", "backend", "dtype", "np_dtype", "itemsize", "shape", "strides",
+        "byte_strides", "flat", "size", "low", "high", "free_high", "row", "on_chip", "fills",
+        "mask_type", "mask_written", "as_numpy",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        instruction: str,
+        name: str,
+        like: AccessPattern,
+        backend: Backend,
+        dtype: DType | None = None,
+    ) -> None:
+        self.name = name
+        self.instruction = instruction
+        self.backend = backend
+        self.as_numpy = backend.name == "numpy"
+        self.dtype = like.dtype if dtype is None else dtype
+        self.np_dtype = self.dtype.np
+        self.itemsize = like.dtype.itemsize
+        self.on_chip = like.buffer.is_on_chip
+        self.row = like.row_elements if self.on_chip else 0
+        self.size = like.size
+        self.flat = (like.shape[0], prod(like.shape[1:])) if self.on_chip else like.shape
+        self.shape, self.strides = _merged(like)
+        self.byte_strides = tuple(s * self.itemsize for s in self.strides)
+        steps = [(n - 1) * s for n, s in zip(like.shape, like.strides, strict=True)]
+        self.low = sum(s for s in steps if s < 0)
+        self.high = sum(s for s in steps if s > 0)
+        self.free_high = sum(s for s in steps[1:] if s > 0)
+        self.fills = _distinct(like)
+        self.mask_type = np.dtype(_MASK_TYPES[self.itemsize])
+        self.mask_written = int.from_bytes(bytes([WRITTEN] * self.itemsize), "little")
+
+    def view(self, storage: Storage, offset: int) -> Any:
+        """Return the view at an offset (in elements of its dtype); OutOfBoundsError beyond."""
+        itemsize = self.itemsize
+        if (offset + self.low) < 0 or (offset + self.high) * itemsize >= storage.nbytes:
+            raise self._out_of_bounds(storage, offset)
+        if self.on_chip and offset % self.row + self.free_high >= self.row:
+            raise self._out_of_bounds(storage, offset)
+        memory = storage.memory
+        if storage.dense:
+            if self.as_numpy:
+                return np.ndarray(
+                    self.shape, self.np_dtype, memory.buffer, offset * itemsize, self.byte_strides
+                )
+            return self._strided(memory, offset, self.strides)
+        start, strides = self._within(storage, offset)
+        if self.as_numpy:
+            return np.ndarray(self.shape, self.np_dtype, memory.buffer, start, strides)
+        steps = tuple(stride // itemsize for stride in strides)
+        return self._strided(memory, start // itemsize, steps)
+
+    def _strided(self, memory: Memory, offset: int, strides: tuple[int, ...]) -> Any:
+        typed = memory.typed.get(self.dtype)
+        if typed is None:
+            backend = self.backend
+            typed = backend.view_bits(backend.asarray(memory.buffer), self.dtype)
+            memory.typed[self.dtype] = typed
+        return typed.as_strided(self.shape, strides, offset)
+
+    def _within(self, storage: Storage, offset: int) -> tuple[int, tuple[int, ...]]:
+        """Return first byte and byte strides in a memory shared with other tensors."""
+        if not self.on_chip:
+            return storage.base + offset * self.itemsize, self.byte_strides
+        partition, free = divmod(offset, self.row)
+        start = storage.base + partition * storage.pitch + free * self.itemsize
+        step = self.strides[0] // self.row * storage.pitch
+        return start, (step, *self.byte_strides[1:])
+
+    def _bits(self, storage: Storage, offset: int, mask: npt.NDArray[np.uint8]) -> Any:
+        """Return the view of a mask at the same place, one integer for each element."""
+        start, strides = offset * self.itemsize, self.byte_strides
+        if not storage.dense:
+            start, strides = self._within(storage, offset)
+        return np.ndarray(self.shape, self.mask_type, mask, start, strides)
+
+    def require_written(self, storage: Storage, offset: int) -> None:
+        """Raise UninitializedReadError unless every element has been written."""
+        memory = storage.memory
+        bits = self._bits(storage, offset, memory.make_mask())
+        good = bits == self.mask_written
+        if not good.all():
+            raise unwritten_error(
+                storage.tensor,
+                f"{self.instruction} reads {self.name}",
+                self._first_unwritten(offset, good),
+            )
+
+    def _first_unwritten(self, offset: int, good: npt.NDArray[np.bool_]) -> int:
+        index = np.unravel_index(int(np.argmin(good)), self.shape)
+        steps = sum(int(i) * s for i, s in zip(index, self.strides, strict=True))
+        return (offset + steps) * self.itemsize
+
+    def mark_written(self, storage: Storage, offset: int) -> None:
+        """Note that every element is being written."""
+        memory = storage.memory
+        if not memory.writable:
+            memory.own()
+        if not memory.unwritten:
+            return
+        if self.fills and storage.dense and self.size * self.itemsize == storage.nbytes:
+            memory.unwritten, memory.mask = 0, None
+            return
+        mask = memory.make_mask()
+        bits = self._bits(storage, offset, mask)
+        if self.fills:
+            new = (self.size - int(np.count_nonzero(bits == self.mask_written))) * self.itemsize
+            bits[...] = self.mask_written
+        else:
+            before = int(np.count_nonzero(mask))
+            bits[...] = self.mask_written
+            new = int(np.count_nonzero(mask)) - before
+        memory.unwritten -= new
+        if not memory.unwritten:
+            memory.mask = None
+
+    def matmul_state(self, storage: Storage, offset: int) -> bool | npt.NDArray[np.bool_]:
+        """Return which elements a matmul has written: none, all, or a mask; then mark them all."""
+        whole = self.fills and self.size * self.itemsize == storage.nbytes
+        if storage.all_matmul:
+            return True
+        if storage.matmul is None:
+            if whole:
+                storage.all_matmul = True
+                return False
+            storage.matmul = Memory(storage.nbytes)
+        mask = storage.matmul.make_mask()
+        bits = np.ndarray(
+            self.shape, self.mask_type, mask, offset * self.itemsize, self.byte_strides
+        )
+        before: npt.NDArray[np.bool_] = bits == self.mask_written
+        bits[...] = self.mask_written
+        if whole:
+            storage.all_matmul = True
+        count = int(np.count_nonzero(before))
+        return before if 0 < count < before.size else count > 0
+
+    def _out_of_bounds(self, storage: Storage, offset: int) -> OutOfBoundsError:
+        tensor = storage.tensor
+        return OutOfBoundsError(
+            f"{self.instruction}: {self.name} reaches elements {offset + self.low} to "
+            f"{offset + self.high} ({self.dtype}) of '{tensor.name}' {list(tensor.shape)} "
+            f"{tensor.dtype}, shape {list(self.shape)} with strides {list(self.strides)}; "
+            f"it holds {storage.nbytes // self.itemsize}"
+            + (f", {self.row} a partition" if self.on_chip else "")
+            + ". Shorten the access or allocate more."
+        )
+
+
+def _merged(like: AccessPattern) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and strides with free dimensions merged where they are one arithmetic run."""
+    shape, strides = [like.shape[0]], [like.strides[0]]
+    for count, stride in zip(like.shape[1:], like.strides[1:], strict=True):
+        if count == 1:
+            continue
+        if len(shape) > 1 and strides[-1] == count * stride:
+            shape[-1] *= count
+            strides[-1] = stride
+        else:
+            shape.append(count)
+            strides.append(stride)
+    if len(shape) == 1:
+        shape.append(1)
+        strides.append(1)
+    return tuple(shape), tuple(strides)
+
+
+def _distinct(like: AccessPattern) -> bool:
+    """Return whether the elements of a view certainly lie at distinct places."""
+    reach = 0
+    for stride, count in sorted((abs(s), n) for n, s in zip(like.shape, like.strides, strict=True)):
+        if count == 1:
+            continue
+        if stride <= reach:
+            return False
+        reach += stride * (count - 1)
+    return True

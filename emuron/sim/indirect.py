@@ -1,0 +1,180 @@
+"""DMA transfers whose rows are chosen at run time by indices in memory (gather and scatter)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emuron.errors import OutOfBoundsError
+from emuron.isa.instruction import Form
+from emuron.isa.tensor import AccessPattern
+from emuron.numerics.dtypes import DType, float32
+from emuron.sim.access import Access
+from emuron.sim.machine import WRITTEN, Machine, Storage, unwritten_error
+
+Step = Callable[[list[Storage], list[int]], None]
+Store = Callable[[Any, Any], None]
+Indices = npt.NDArray[np.int64]
+
+
+class Rows:
+    """One operand of a row-indirect transfer as byte-exact element positions.
+
+    Row i of the view starts at element `offset + index[i]·stride`, or at `offset + i·strides[0]`
+    where the operand has no indices.
+    """
+
+    def __init__(self, form: Form, name: str, machine: Machine) -> None:
+        like: AccessPattern = getattr(form.example, name)
+        self.name, self.mnemonic = name, form.mnemonic
+        self.like, self.rule = like, like.indirection
+        fields = [field for field, _ in form.operand_fields]
+        self.position = fields.index(name)
+        self.access = Access(form.mnemonic, name, like, machine.backend)
+        self.index: Access | None = None
+        if self.rule is not None:
+            self.index = Access(form.mnemonic, f"{name}.index", self.rule.index, machine.backend)
+        inner = np.zeros((1,), np.int64)
+        for count, stride in zip(like.shape[1:], like.strides[1:], strict=True):
+            inner = (inner[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
+        self.inner = inner
+
+    def starts(self, machine: Machine, storages: list[Storage], offsets: list[int]) -> Indices:
+        """Return the first element of each row; −1 where the index is out of range."""
+        count = self.like.shape[0]
+        offset = offsets[self.position]
+        if self.rule is None or self.index is None:
+            return offset + np.arange(count, dtype=np.int64) * self.like.strides[0]
+        k = self.position + 1
+        view = self.index.view(storages[k], offsets[k])
+        if storages[k].memory.unwritten:
+            self.index.require_written(storages[k], offsets[k])
+        # dma_transpose reads an index tile column by column (nki_api §7.3).
+        values = machine.backend.numpy(view).astype(np.int64).T.reshape(-1)[:count]
+        if self.rule.kind == "scalar":
+            values = np.repeat(values[:1], count)
+            starts = values * self.rule.stride + np.arange(count) * self.like.strides[0]
+        else:
+            starts = values * self.rule.stride
+        legal = (values >= 0) & (values < self.rule.limit)
+        return np.where(legal, offset + starts, -1)
+
+    def refuse_illegal(self, starts: Indices) -> None:
+        """Raise OutOfBoundsError if an index is out of range."""
+        if self.rule is not None and (starts < 0).any():
+            row = int(np.argmax(starts < 0))
+            raise OutOfBoundsError(
+                f"{self.mnemonic}: the index of row {row} of {self.name} is out of range; "
+                f"legal indices of '{self.like.tensor.name}' are 0 to {self.rule.limit - 1}. "
+                "Correct the index, or use oob_mode.skip."
+            )
+
+    def elements(self, storage: Storage, starts: Indices) -> Indices:
+        """Return positions [rows, inner] in the tensor, all inside it."""
+        positions = starts[:, None] + self.inner
+        total = storage.nbytes // self.like.dtype.itemsize
+        if positions.size and (positions.min() < 0 or positions.max() >= total):
+            raise OutOfBoundsError(
+                f"{self.mnemonic}: {self.name} reaches elements {positions.min()} to "
+                f"{positions.max()} of '{storage.tensor.name}', which holds {total}. "
+                "Shorten the rows or correct the indices."
+            )
+        return positions
+
+    def flat(self, storage: Storage, buffer: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Return a dense tensor's elements in one dimension, as stored."""
+        count = storage.nbytes // self.like.dtype.itemsize
+        return np.ndarray((count,), self.like.dtype.np, buffer, storage.base)
+
+
+def row_indirect_plan(
+    form: Form, machine: Machine, store_function: Callable[[Machine, DType, bool], Store]
+) -> Step:
+    """Return the prepared execution of a DMA transfer with row indices on some operand."""
+    example = form.example
+    present = [
+        name for name, _ in example.operands if isinstance(getattr(example, name), AccessPattern)
+    ]
+    dst, *sources = [Rows(form, name, machine) for name in present]
+    skip = getattr(example, "oob_mode", "error") == "skip"
+    absent = len(example.operands) - len(present)
+    transposed = form.mnemonic == "dma_transpose"
+
+    def step(storages: list[Storage], offsets: list[int]) -> None:
+        starts = [r.starts(machine, storages, offsets) for r in (dst, *sources)]
+        if not skip:
+            for rows, first in zip((dst, *sources), starts, strict=True):
+                rows.refuse_illegal(first)
+        values = [
+            _gather(machine, rows, storages[rows.position], first, example.raw)
+            for rows, first in zip(sources, starts[1:], strict=True)
+        ]
+        result = example.compute(machine.backend, *values, *([None] * absent))
+        legal = _legal_elements(dst, starts[0], sources, starts[1:], transposed)
+        _scatter(machine, dst, storages[dst.position], starts[0], result, legal, example.raw)
+
+    return step
+
+
+def _gather(machine: Machine, rows: Rows, storage: Storage, starts: Indices, raw: bool) -> Any:
+    """Return the rows as an array of the back end; rows with illegal indices hold zeros."""
+    like, memory = rows.like, storage.memory
+    legal = starts >= 0
+    stored = np.zeros((len(starts), len(rows.inner)), like.dtype.np)
+    positions = rows.elements(storage, starts[legal])
+    if memory.unwritten:
+        written = np.ndarray((storage.nbytes,), np.uint8, memory.make_mask(), storage.base)
+        bad = written[positions * like.dtype.itemsize] != WRITTEN
+        if bad.any():
+            byte = int(positions[bad][0]) * like.dtype.itemsize
+            raise unwritten_error(storage.tensor, f"{rows.mnemonic} reads {rows.name}", byte)
+    stored[legal] = rows.flat(storage, memory.buffer)[positions]
+    array = machine.backend.asarray(stored.reshape(like.shape))
+    return array if raw or like.dtype == float32 else machine.backend.widen(array, like.dtype)
+
+
+def _legal_elements(
+    dst: Rows, dst_starts: Indices, sources: list[Rows], starts: list[Indices], transposed: bool
+) -> npt.NDArray[np.bool_]:
+    """Return which elements of dst [rows, inner] have no illegal index on either side."""
+    shape = (len(dst_starts), len(dst.inner))
+    legal = np.broadcast_to((dst_starts >= 0)[:, None], shape)
+    for rows, first in zip(sources, starts, strict=True):
+        good = np.broadcast_to((first >= 0)[:, None], (len(first), len(rows.inner)))
+        if transposed:
+            axes = tuple(reversed(range(2)))
+            good = np.transpose(good.reshape(len(first), -1), axes)
+        legal = legal & good.reshape(shape)
+    return legal
+
+
+def _scatter(
+    machine: Machine,
+    dst: Rows,
+    storage: Storage,
+    starts: Indices,
+    result: Any,
+    legal: npt.NDArray[np.bool_],
+    raw: bool,
+) -> None:
+    """Write the legal elements in ascending row order: of equal indices the last one stays."""
+    backend, like = machine.backend, dst.like
+    rounded = result
+    if not raw and like.dtype != float32:
+        rounded = backend.round_to(result, like.dtype, machine.policy, machine.next_counter())
+    stored = backend.numpy(rounded).reshape(-1).view(like.dtype.np).reshape(legal.shape)
+    safe = np.where(starts >= 0, starts, 0)
+    positions = dst.elements(storage, safe)[legal]
+    memory = storage.memory
+    memory.own()
+    if memory.unwritten:
+        mask = memory.make_mask()
+        before = int(np.count_nonzero(mask))
+        size = like.dtype.itemsize
+        spread = positions[:, None] * size + np.arange(size)
+        np.ndarray((storage.nbytes,), np.uint8, mask, storage.base)[spread] = WRITTEN
+        memory.unwritten -= int(np.count_nonzero(mask)) - before
+    dst.flat(storage, memory.buffer)[positions] = stored[legal]
