@@ -1,1 +1,1 @@
-"""Model families that the engine serves."""
+"""Language models that the engine can serve, one file a family."""
