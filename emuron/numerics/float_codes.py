@@ -92,10 +92,10 @@ def _with_nan_and_sign(
 def _encode_scale(
     x: npt.NDArray[np.float32], random: npt.NDArray[np.uint32] | None
 ) -> npt.NDArray[np.int32]:
-    """Encode powers of two; halfway goes up, and zero and negative numbers are NaN, as in
-    ml_dtypes.
-    """
+    """Encode powers of two; halfway goes up, zero and negative numbers are NaN, as in ml_dtypes."""
     bits = x.view(np.uint32).astype(np.int64)
+    # 2**-127, the least scale, is subnormal in float32: stretch what lies above it to one binade.
+    bits = np.where(bits < 0x800000, np.maximum(2 * bits - 0x800000, 0), bits)
     increment = 0x400000 if random is None else (random & np.uint32(0x7FFFFF)).astype(np.int64)
     codes = (bits + increment) >> _F32_MANTISSA_BITS
     codes[~(x > 0)] = 255

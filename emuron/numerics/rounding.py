@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 import ml_dtypes
@@ -19,6 +20,10 @@ Overflow = Literal["ieee", "saturate"]
 
 _UNSTORED_BITS_TF32 = 13
 _UNSTORED_BITS_BF16 = 16
+
+
+_quiet = partial(np.errstate, all="ignore")
+"""A context without warnings: overflow and signalling NaN are ordinary values here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +70,21 @@ def round_to(
     gives ±max, for inf too. Integers take the nearest even and saturate, whatever `rounding` says;
     truth is "not zero". Raises UsageError for packed types.
     """
-    values = np.asarray(x, np.float32)
-    if dtype == float32:
-        return values
     if dtype.kind == "packed":
         refuse_packed(dtype)
-    flat = np.ascontiguousarray(values).reshape(-1)
-    if not dtype.is_float:
-        stored = _to_integer(flat, dtype, nan_to_int)
-    elif rounding == "rne":
-        stored = _to_nearest(flat, dtype, overflow == "saturate")
-    else:
-        random = random_bits(seed or 0, counter, flat.size)
-        stored = _stochastically(flat, dtype, random, overflow == "saturate")
-    return stored.reshape(values.shape)
+    with _quiet():
+        values = np.asarray(x, np.float32)
+        if dtype == float32:
+            return values
+        flat = np.ascontiguousarray(values).reshape(-1)
+        if not dtype.is_float:
+            stored = _to_integer(flat, dtype, nan_to_int)
+        elif rounding == "rne":
+            stored = _to_nearest(flat, dtype, overflow == "saturate")
+        else:
+            random = random_bits(seed or 0, counter, flat.size)
+            stored = _stochastically(flat, dtype, random, overflow == "saturate")
+        return stored.reshape(values.shape)
 
 
 def round_by_policy(
@@ -114,7 +120,8 @@ def widen(stored: npt.NDArray[Any], dtype: DType) -> npt.NDArray[np.float32]:
     if dtype == tfloat32:
         kept = stored.view(np.uint32) >> _UNSTORED_BITS_TF32 << _UNSTORED_BITS_TF32
         return np.asarray(kept).view(np.float32)
-    return np.asarray(stored.view(dtype.np).astype(np.float32))
+    with _quiet():
+        return np.asarray(stored.view(dtype.np).astype(np.float32))
 
 
 def refuse_packed(dtype: DType) -> NoReturn:
@@ -133,8 +140,7 @@ def _to_nearest(x: npt.NDArray[np.float32], dtype: DType, saturate: bool) -> npt
     if dtype == bfloat16:
         return x.astype(ml_dtypes.bfloat16)
     if dtype == float16:
-        with np.errstate(over="ignore"):
-            return x.astype(np.float16)
+        return x.astype(np.float16)
     return _drop_low_bits(x, _nearest_even_increment(x))
 
 
