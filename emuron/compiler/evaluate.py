@@ -21,7 +21,8 @@ from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
 class WeightCache:
     """Parameters as a back end holds them, each read and rounded once.
 
-    Share one between the graphs of a model (prefill and decode): the key is the parameter's name.
+    Share one between the graphs of a model (prefill and decode): the key is the parameter's name
+    and type, for tables such as the rotary angles are as long as the graph's context.
     """
 
     arrays: dict[tuple[str, str], Array] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Evaluator:
         """
         parameter = self._parameters[value]
         layout = f"{form}{'.T' if transposed else ''}"
-        key = (value.name, f"{self.backend.name} {self.autocast} {value.type.dtype} {layout}")
+        key = (value.name, f"{self.backend.name} {self.autocast} {value.type} {layout}")
         found = self.weights.arrays.get(key)
         if found is None:
             found = self.weights.arrays[key] = self._prepared(parameter, form, transposed)
