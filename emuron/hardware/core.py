@@ -47,6 +47,9 @@ class Timing:
     access_setup_cycles: int  # set-up of an SBUF or PSUM access, partly hidden
     accumulator_read_cycles: int  # reading an engine's accumulator out
     max8_fixed_cycles: int  # fixed part of max8, find_index8, match_replace8
+    gather_cycles_per_element: int  # nc_n_gather
+    local_gather_index_bytes: int  # the two constants of local_gather's published formula
+    local_gather_word_bytes: int
     branch_cycles: int  # sequencer branch
     queue_depth: int  # instructions an engine queue holds
     matmul_init_cycles: int  # floor of one MultiplyMoving

@@ -5,10 +5,13 @@ Importing the package registers every instruction class.
 
 from emuron.isa import (  # noqa: F401
     dma,
+    gpsimd_engine,
     normalization,
     scalar_engine,
     tensor_engine,
     vector_copies,
     vector_engine,
     vector_reductions,
+    vector_search,
+    vector_selects,
 )

@@ -110,7 +110,7 @@ class TensorTensor(Instruction):
         """Return the cycles of two streamed inputs."""
         elements = self.dst.free_size
         if self.engine_name == "gpsimd":
-            cycles = core.timing.gpsimd_start_cycles + elements
+            cycles = float(core.timing.gpsimd_start_cycles + elements)
         else:
             cycles = limits.stream_cycles(core, elements * self._cycles_per_element(core))
         return Cost(cycles=cycles, flops=self.dst.size)

@@ -211,7 +211,7 @@ class Machine:
 
 
 def unwritten_error(tensor: Tensor, instruction: str, byte: int) -> UninitializedReadError:
-    """Return the error for a read of bytes that nothing wrote; `byte` is the first, in the tensor."""
+    """Return the error for a read of bytes that nothing wrote; `byte` is the first."""
     place = f"byte {byte}"
     if tensor.buffer.is_on_chip and tensor.partition_bytes:
         partition, offset = divmod(byte, tensor.partition_bytes)
