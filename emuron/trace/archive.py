@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
+import zlib
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from emuron.trace.atomic import replacing
 from emuron.trace.trace import COLUMN_TYPES, Repeat, Trace
 
 _FORMAT = 1
+_DAMAGED = (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error)
 
 
 def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
@@ -39,9 +41,10 @@ def save_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
 def load_trace(path: str | os.PathLike[str]) -> Trace:
     """Read a trace that `save_trace` wrote; a UsageError says what is wrong with any other file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file open that it opened itself and found to be no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return _trace(archive)
-    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise UsageError(
             f"{os.fspath(path)} is no trace that this version reads ({error}). Record it again."
         ) from error

@@ -223,11 +223,11 @@ def _label_places(places: Sequence[_Place]) -> list[_Place]:
     for x, y in places:
         around = [
             (x + radius * math.cos(turn * math.pi / 6), y - radius * math.sin(turn * math.pi / 6))
-            for radius in (15, 28, 41, 54)
+            for radius in (16, 31, 46, 61)
             for turn in (1, 5, 11, 7, 3, 9, 0, 6)
         ]
-        # Free means 13 units from everything: the size of a number of two digits.
-        free = (p for p in around if all(math.dist(p, other) >= 13 for other in taken))
+        # Free means 15 units from everything: the size of a number of two digits.
+        free = (p for p in around if all(math.dist(p, other) >= 15 for other in taken))
         label = next(free, around[0])
         taken.append(label)
         found.append(label)

@@ -158,7 +158,8 @@ class _Folding:
         repeat = self.pending.pop(0)
         self.reach[repeat.rows] -= (repeat.count - 1) * repeat.period_ps
         first = int(self.start[repeat.rows].min())
-        span = int(self.reach[repeat.rows].max()) - first
+        last = np.maximum(self.reach, self.end)[repeat.rows].max()
+        span = int(last) - first
         # A period is steady once all copies that reach into it exist: ceil(span / period) of them.
         copies = -(-span // repeat.period_ps) + 1
         hidden = max(repeat.count - copies, 0)

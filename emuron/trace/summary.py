@@ -131,7 +131,7 @@ def summarize(trace: Trace) -> Summary:
     # ps x TFLOP/s are FLOPs; ps x GB/s are thousandths of a byte.
     mfu = pe_flops / (total * peak_flops) if peak_flops and total else None
     mbu = hbm_bytes * 1000 / (total * peak_bandwidth) if peak_bandwidth and total else None
-    busy = int(sweep.union(np.zeros(len(trace), np.int64), 1)[0])
+    busy = min(int(sweep.union(np.zeros(len(trace), np.int64), 1)[0]), total)
     return Summary(
         total_ps=total,
         events=int(sweep.times.sum()),
