@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from emuron.isa import (  # noqa: F401  (importing registers the instructions)
-    control,
-    dma,
-    gpsimd_engine,
-    scalar_engine,
-    tensor_engine,
-    vector_engine,
-)
+from emuron import isa as _instruction_set
 from emuron.isa.instruction import REGISTRY, Instruction
 from emuron.nki.recorder import recorder
 
@@ -53,6 +48,8 @@ def _issuer(cls: type[Instruction]) -> Callable[..., None]:
     return made
 
 
+for _module in iter_modules(_instruction_set.__path__):
+    import_module(f"{_instruction_set.__name__}.{_module.name}")  # registers its instructions
 globals().update({name: _issuer(cls) for name, cls in REGISTRY.items()})
 
 
