@@ -6,6 +6,8 @@ import dataclasses
 from typing import Any, ClassVar
 
 from emuron.compiler.graph.tensor_type import TensorType
+from emuron.errors import UnsupportedOpError
+from emuron.numerics.dtypes import DType
 
 Array = Any
 """An array of the backend in use (NumPy or torch); opaque to the graph."""
@@ -31,6 +33,20 @@ class Op:
     def evaluate(self, ev: Any, *arrays: Array) -> tuple[Array, ...]:
         """Return the outputs before the final rounding; `ev` is an EvalContext."""
         raise NotImplementedError(f"{type(self).__name__}.evaluate")
+
+    def lower(self, k: Any, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        """Write the kernel that computes the outputs; `k` is a KernelContext, operands are Placed.
+
+        Raises UnsupportedOpError where the op, or these operands, have no kernel.
+        """
+        raise UnsupportedOpError(
+            f"the compiler has no kernel for {self.name} yet; rewrite it with other operators, or "
+            "run the model in operator fidelity without timing"
+        )
+
+    def packing(self, operand: int, types: tuple[TensorType, ...], dtype: DType) -> Any:
+        """Return how a weight operand lies in HBM, or None for its own row-major form."""
+        return None
 
     @classmethod
     def examples(cls) -> tuple[Any, ...]:

@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import attention as kernel
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import (
     require,
     require_float,
@@ -26,6 +28,9 @@ FULLY_MASKED_FLOOR = MASKED_SCORE / 2
 
 SMALLEST_SUM = 2.0**-126
 """A row sum is not taken below this (the smallest normal float32), so that 0 / sum is 0."""
+
+_SCORES_AT_ONCE = 1 << 18
+"""Scores computed together: 1 MiB of float32 stays in a second-level cache (assumed)."""
 
 
 @op("attention")
@@ -85,8 +90,59 @@ class Attention(Op):
             require_integer(types[-1], "positions")
             require_shape(types[-1], (q.shape[0], q.shape[2]), "positions")
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Attend query tile by query tile."""
+        rules = kernel.AttentionRules(
+            self.scale,
+            self.causal,
+            MASKED_SCORE,
+            FULLY_MASKED_FLOOR,
+            SMALLEST_SUM,
+            k.operand(inputs[2].dtype),
+        )
+        mask = inputs[3] if self.masked else None
+        positions = inputs[-1] if self.positioned else None
+        kernel.attention(k, rules, *inputs[:3], mask, positions, outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return the steps of the class docstring, key head by key head at once."""
+        """Return the steps of the class docstring, for as many heads at once as fit the cache."""
+        q, k, v = arrays[:3]
+        batch, heads, queries = q.shape[:3]
+        share = heads // k.shape[1]
+        step = max(1, _SCORES_AT_ONCE // (share * queries * k.shape[2]))
+        if batch * k.shape[1] <= step:
+            return (self._attend(ev, *arrays),)
+        out = ev.backend.empty((batch, heads, queries, v.shape[3]), float32)
+        for i in range(batch):
+            for first in range(0, k.shape[1], step):
+                row, keys = slice(i, i + 1), slice(first, first + step)
+                own = slice(first * share, (first + step) * share)
+                optional = self._optional_part(arrays[3:], row, own)
+                part = self._attend(ev, q[row, own], k[row, keys], v[row, keys], *optional)
+                out[row, own] = part
+        return (out,)
+
+    def _optional_part(
+        self, optional: tuple[Array, ...], row: slice, heads: slice
+    ) -> tuple[Array, ...]:
+        """Return the mask and the positions of some heads of one batch entry."""
+        part = []
+        if self.masked:
+            mask = optional[0]
+            everything = slice(None)
+            part.append(
+                mask[
+                    row if mask.shape[0] > 1 else everything,
+                    heads if mask.shape[1] > 1 else everything,
+                ]
+            )
+        if self.positioned:
+            part.append(optional[-1][row])
+        return tuple(part)
+
+    def _attend(self, ev: EvalContext, *arrays: Array) -> Array:
         b = ev.backend
         q, k, v = arrays[:3]
         batch, heads, queries, size = q.shape
@@ -104,7 +160,7 @@ class Attention(Op):
             total = b.maximum(total, SMALLEST_SUM)
         p = b.reshape(ev.operand_like(e, 2), (batch, key_heads, rows, keys))
         o = b.reshape(b.matmul_chunked(p, v), (batch, heads, queries, v.shape[3]))
-        return (b.multiply(o, b.reciprocal(total)),)
+        return b.multiply(o, b.reciprocal(total))
 
     def _hide(self, ev: EvalContext, s: Array, optional: tuple[Array, ...]) -> Array:
         """Return the scores with the mask added and hidden scores replaced."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import elementwise
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
@@ -25,8 +27,19 @@ def _require_same(x: TensorType, y: TensorType, names: tuple[str, str] = ("x", "
 class Binary(Op):
     """z = f(x, y) in float32 (integers too, as the Vector engine does), rounded once to x's dtype.
 
-    Integers beyond 2**24 in magnitude lose their low bits.
+    Integers beyond 2**24 in magnitude lose their low bits. `alu` is the engines' operator.
     """
+
+    alu: ClassVar[str | None] = None
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write one tensor_tensor, or tensor_scalar where an operand is one number."""
+        if self.alu is None:
+            Op.lower(self, k, inputs, outputs)
+        else:
+            elementwise.binary(k, inputs[0], inputs[1], self.alu, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the common type of x and y."""
@@ -54,6 +67,8 @@ class Binary(Op):
 class Add(Binary):
     """z = x + y."""
 
+    alu: ClassVar[str | None] = "add"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `add`."""
         return (ev.backend.add(*arrays),)
@@ -63,6 +78,8 @@ class Add(Binary):
 @dataclass(frozen=True, slots=True)
 class Sub(Binary):
     """z = x - y."""
+
+    alu: ClassVar[str | None] = "subtract"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `subtract`."""
@@ -74,6 +91,8 @@ class Sub(Binary):
 class Mul(Binary):
     """z = x * y."""
 
+    alu: ClassVar[str | None] = "multiply"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `multiply`."""
         return (ev.backend.multiply(*arrays),)
@@ -83,6 +102,8 @@ class Mul(Binary):
 @dataclass(frozen=True, slots=True)
 class Max(Binary):
     """z = the larger of x and y (NaN if either is)."""
+
+    alu: ClassVar[str | None] = "maximum"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `maximum`."""
@@ -94,6 +115,8 @@ class Max(Binary):
 class Min(Binary):
     """z = the smaller of x and y (NaN if either is)."""
 
+    alu: ClassVar[str | None] = "minimum"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `minimum`."""
         return (ev.backend.minimum(*arrays),)
@@ -102,7 +125,13 @@ class Min(Binary):
 @op("div")
 @dataclass(frozen=True, slots=True)
 class Div(Binary):
-    """z = x / y of floating-point numbers."""
+    """z = x * (1 / y) of floating-point numbers; the engines have a reciprocal and no division."""
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write a reciprocal and a product."""
+        elementwise.divide(k, inputs[0], inputs[1], outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the common type, which must be floating point."""
@@ -110,8 +139,8 @@ class Div(Binary):
         return Binary.infer(self, *types)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return one back-end `divide`."""
-        return (ev.backend.divide(*arrays),)
+        """Return the product with the back end's `reciprocal`."""
+        return (ev.backend.multiply(arrays[0], ev.backend.reciprocal(arrays[1])),)
 
     @classmethod
     def second_range(cls) -> tuple[float, float]:
@@ -138,6 +167,14 @@ class Pow(Binary):
 @dataclass(frozen=True, slots=True)
 class Relation(Op):
     """z = 1 where x and y compare so, else 0; NaN compares as in IEEE 754."""
+
+    alu: ClassVar[str] = ""
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write one comparison."""
+        elementwise.binary(k, inputs[0], inputs[1], self.alu, outputs[0])
 
     relation: ClassVar[Comparison]
 
@@ -166,6 +203,8 @@ class Relation(Op):
 class Equal(Relation):
     """z = x == y."""
 
+    alu: ClassVar[str] = "equal"
+
     relation = "eq"
 
 
@@ -173,6 +212,8 @@ class Equal(Relation):
 @dataclass(frozen=True, slots=True)
 class NotEqual(Relation):
     """z = x != y."""
+
+    alu: ClassVar[str] = "not_equal"
 
     relation = "ne"
 
@@ -182,6 +223,8 @@ class NotEqual(Relation):
 class Less(Relation):
     """z = x < y."""
 
+    alu: ClassVar[str] = "less"
+
     relation = "lt"
 
 
@@ -189,6 +232,8 @@ class Less(Relation):
 @dataclass(frozen=True, slots=True)
 class LessEqual(Relation):
     """z = x <= y."""
+
+    alu: ClassVar[str] = "less_equal"
 
     relation = "le"
 
@@ -198,6 +243,8 @@ class LessEqual(Relation):
 class Greater(Relation):
     """z = x > y."""
 
+    alu: ClassVar[str] = "greater"
+
     relation = "gt"
 
 
@@ -206,6 +253,8 @@ class Greater(Relation):
 class GreaterEqual(Relation):
     """z = x >= y."""
 
+    alu: ClassVar[str] = "greater_equal"
+
     relation = "ge"
 
 
@@ -213,6 +262,12 @@ class GreaterEqual(Relation):
 @dataclass(frozen=True, slots=True)
 class Select(Op):
     """z = x where condition holds, else y; condition is bool_ of the same shape."""
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write a copy of y and a predicated copy of x over it."""
+        elementwise.select(k, *inputs, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the common type of x and y."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import linear
+from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.linear import LinearPacking
 from emuron.compiler.ops.arguments import (
     require,
     require_float,
@@ -14,7 +17,8 @@ from emuron.compiler.ops.arguments import (
 )
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.numerics.dtypes import bfloat16, float32
+from emuron.errors import UnsupportedOpError
+from emuron.numerics.dtypes import DType, bfloat16, float32
 
 
 @op("linear")
@@ -43,6 +47,28 @@ class Linear(Op):
         if len(types) == 3:
             require_shape(types[2], (weight.shape[0],), "bias")
         return (x.with_shape(*x.shape[:-1], weight.shape[0]),)
+
+    def packing(
+        self, operand: int, types: tuple[TensorType, ...], dtype: DType
+    ) -> LinearPacking | None:
+        """Return the layout of the weight that lets one DMA bring a group of outputs."""
+        return LinearPacking(*types[1].shape, dtype.itemsize) if operand == 1 else None
+
+    def lower(
+        self,
+        k: KernelContext,
+        inputs: tuple[Placed, ...],
+        outputs: tuple[Placed, ...],
+        epilogue: Op | None = None,
+    ) -> None:
+        """Stream the weight against the rows; `epilogue` is an activation that joins the write."""
+        x, weight = inputs[:2]
+        bias = inputs[2] if len(inputs) == 3 else None
+        function = getattr(epilogue, "activation", None)
+        packing = LinearPacking(outputs[0].shape[-1], x.shape[-1], weight.dtype.itemsize)
+        if weight.shape != packing.shape:
+            raise UnsupportedOpError("linear has a kernel only where its weight is a parameter")
+        linear.linear(k, x, weight, packing, bias, outputs[0], function)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return matmul_chunked(x, weight transposed) + bias."""
@@ -93,6 +119,13 @@ class MatMul(Op):
             f"x ({x}) and y ({y}) must be [..., M, K] and [..., K, N] with equal leading sizes",
         )
         return (x.with_shape(*x.shape[:-1], y.shape[-1]),)
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Multiply matrix by matrix."""
+        dtype = k.operand(inputs[0].dtype)
+        linear.matmul(k, inputs[0], inputs[1], outputs[0], dtype)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return matmul_chunked(x, y)."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import movement
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_axis, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
@@ -25,6 +27,12 @@ class Constant(Op):
     values: tuple[float, ...]
     shape: tuple[int, ...]
     dtype: DType
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy the values from HBM, or name the one number that all of them are."""
+        movement.constant(k, self.values, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the declared type."""
@@ -62,6 +70,12 @@ class Full(Op):
     shape: tuple[int, ...]
     dtype: DType
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Name the number; it is written only where an array is needed."""
+        outputs[0].immediate = self.value
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the declared type."""
         require_operands(types)
@@ -87,6 +101,12 @@ class Iota(Op):
     dtype: DType
     start: int = 0
     step: int = 1
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write the counts."""
+        movement.counts(k, outputs[0], self.axis, self.start, self.step)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the declared type."""

@@ -38,10 +38,14 @@ class Gelu(Unary):
         )
         return Unary.infer(self, *types)
 
+    @property
+    def activation(self) -> str:  # type: ignore[override]
+        """The Scalar engine's function."""
+        return _FUNCTIONS[self.approximate]
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the exact or the tanh form."""
-        function = activation_function(_FUNCTIONS[self.approximate])
-        return (function.compute(ev.backend, arrays[0]),)
+        return (activation_function(self.activation).compute(ev.backend, arrays[0]),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import movement
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import (
     require,
     require_axis,
@@ -16,7 +18,7 @@ from emuron.compiler.ops.arguments import (
 )
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.errors import OutOfBoundsError
+from emuron.errors import OutOfBoundsError, UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
@@ -38,6 +40,14 @@ class Take(Op):
 
     axis: int = 0
     moves_storage: ClassVar[bool] = True
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Gather rows by DMA."""
+        if self.axis != 0:
+            raise UnsupportedOpError("take has a kernel along axis 0 only")
+        movement.take(k, *inputs, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's shape with dimension `axis` replaced by index's dimensions."""
@@ -163,6 +173,12 @@ class Scatter(Op):
     axis: int
     batched: bool = False
     moves_storage: ClassVar[bool] = True
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write the slices in place; `outputs[0]` holds x's memory, or a copy of it."""
+        movement.replace_slices(k, *inputs, self.axis, self.batched, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import normalize
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
@@ -122,6 +124,16 @@ class LayerNorm(_Normalization):
         """Return the names of the operands after x."""
         return ("weight", "bias")
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Normalise row tile by row tile; weight and bias are spread over the partitions once."""
+        operands = [*inputs[1:], None, None]
+        n = inputs[0].shape[-1]
+        normalize.layer_norm(
+            k, inputs[0], operands[0], operands[1], outputs[0], self.epsilon, chunk_size(n)
+        )
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the normalised rows."""
         b = ev.backend
@@ -145,6 +157,13 @@ class RmsNorm(_Normalization):
     float32 throughout: s = sum(x * x) of the row;  r = rsqrt(s * (1 / n) + epsilon);
     y = (x * r) * weight; one rounding.
     """
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Normalise row tile by row tile."""
+        weight = inputs[1] if len(inputs) > 1 else None
+        normalize.rms_norm(k, inputs[0], weight, outputs[0], self.epsilon)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the scaled rows."""

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import movement
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_axis, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
+from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
@@ -34,6 +37,18 @@ class Reduce(Op):
     kind: str
     axes: tuple[int, ...]
     keepdims: bool = False
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Reduce along the last dimension, or along the one before it."""
+        rank = len(inputs[0].shape)
+        if self.axes == tuple(range(rank - len(self.axes), rank)):
+            movement.reduce_last(k, inputs[0], self.kind, len(self.axes), outputs[0])
+        elif self.axes == (rank - 2,):
+            movement.reduce_rows(k, inputs[0], self.kind, outputs[0])
+        else:
+            raise UnsupportedOpError(f"reduce has no kernel over axes {list(self.axes)} of {rank}")
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type without `axes`, or with size 1 there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import elementwise
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_float, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
@@ -21,6 +23,12 @@ class Rope(Op):
     """
 
     interleaved: bool = False
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Rotate row tile by row tile, all heads at once."""
+        elementwise.rope(k, *inputs, outputs[0], self.interleaved)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import elementwise, movement
+from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.view import LogicalView
 from emuron.compiler.ops.arguments import require, require_axis, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
@@ -20,6 +23,10 @@ class Reshape(Op):
 
     shape: tuple[int, ...]
     moves_storage: ClassVar[bool] = True
+
+    def view(self, view: LogicalView) -> LogicalView | None:
+        """Return the same elements in the new shape, or None if that needs a copy."""
+        return view.reshape(self.shape)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the new shape, which must hold as many elements."""
@@ -51,6 +58,10 @@ class Permute(Op):
     axes: tuple[int, ...]
     moves_storage: ClassVar[bool] = True
 
+    def view(self, view: LogicalView) -> LogicalView | None:
+        """Return the permuted view."""
+        return view.permute(self.axes)
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the permuted shape."""
         require_operands(types, "x")
@@ -81,6 +92,10 @@ class Broadcast(Op):
     shape: tuple[int, ...]
     dims: tuple[int, ...]
     moves_storage: ClassVar[bool] = True
+
+    def view(self, view: LogicalView) -> LogicalView | None:
+        """Return the stretched view."""
+        return view.broadcast(self.shape, self.dims)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the target shape; `dims` must increase, one for each dimension of x."""
@@ -126,6 +141,16 @@ class Slice(Op):
     steps: tuple[int, ...]
     moves_storage: ClassVar[bool] = True
 
+    def view(self, view: LogicalView) -> LogicalView | None:
+        """Return the view of the kept elements, or None if that needs a copy."""
+        sliced: LogicalView | None = view
+        bounds = zip(self.starts, self.stops, self.steps, strict=True)
+        for dim, (start, stop, step) in enumerate(bounds):
+            whole = start == 0 and step == 1 and stop == view.shape[dim]
+            if sliced is not None and not whole:
+                sliced = sliced.slice(dim, start, -(-(stop - start) // step), step)
+        return sliced
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the sliced shape; every bound must lie inside x."""
         require_operands(types, "x")
@@ -164,6 +189,12 @@ class Concat(Op):
     axis: int
     moves_storage: ClassVar[bool] = True
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy the operands one after another."""
+        movement.concatenate(k, list(inputs), self.axis, outputs[0])
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the joined shape; the operands agree but for `axis`."""
         require(len(types) > 0, "takes at least one operand")
@@ -200,6 +231,12 @@ class Cast(Op):
     """y = x in another dtype, through float32: round to nearest even, integers saturate."""
 
     dtype: DType
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write a copy in the other dtype."""
+        elementwise.copy(k, inputs[0], outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's shape in the new dtype."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emuron.compiler.graph import Array, TensorType
+from emuron.compiler.kernels import normalize
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
 from emuron.compiler.ops.unary import Unary
@@ -18,6 +20,12 @@ class Softmax(Unary):
 
     m = max(x);  e = exp(x + (-m));  s = sum(e) over the contiguous row;  y = e * (1 / s).
     """
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write the four steps, row tile by row tile."""
+        normalize.softmax(k, inputs[0], outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the four steps."""

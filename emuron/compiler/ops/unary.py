@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import elementwise
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require_float, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
@@ -13,7 +16,18 @@ from emuron.numerics.dtypes import bfloat16, float32
 
 @dataclass(frozen=True, slots=True)
 class Unary(Op):
-    """y has the type of x."""
+    """y has the type of x; `activation` names the Scalar engine's function that computes it."""
+
+    activation: ClassVar[str | None] = None
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write one activation."""
+        if self.activation is None:
+            Op.lower(self, k, inputs, outputs)
+        else:
+            elementwise.activation(k, inputs[0], outputs[0], self.activation)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the type of x, which must be floating point."""
@@ -48,6 +62,8 @@ class PositiveUnary(Unary):
 class Exp(Unary):
     """y = e to the power x."""
 
+    activation: ClassVar[str | None] = "exp"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `exp`."""
         return (ev.backend.exp(arrays[0]),)
@@ -57,6 +73,8 @@ class Exp(Unary):
 @dataclass(frozen=True, slots=True)
 class Erf(Unary):
     """y = the error function of x."""
+
+    activation: ClassVar[str | None] = "erf"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `erf`."""
@@ -68,6 +86,8 @@ class Erf(Unary):
 class Tanh(Unary):
     """y = the hyperbolic tangent of x."""
 
+    activation: ClassVar[str | None] = "tanh"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `tanh`."""
         return (ev.backend.tanh(arrays[0]),)
@@ -77,6 +97,8 @@ class Tanh(Unary):
 @dataclass(frozen=True, slots=True)
 class Sigmoid(Unary):
     """y = 1 / (1 + exp(-x))."""
+
+    activation: ClassVar[str | None] = "sigmoid"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `sigmoid`."""
@@ -88,6 +110,8 @@ class Sigmoid(Unary):
 class Sqrt(PositiveUnary):
     """y = the square root of x."""
 
+    activation: ClassVar[str | None] = "sqrt"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `sqrt`."""
         return (ev.backend.sqrt(arrays[0]),)
@@ -97,6 +121,8 @@ class Sqrt(PositiveUnary):
 @dataclass(frozen=True, slots=True)
 class Rsqrt(PositiveUnary):
     """y = 1 / sqrt(x)."""
+
+    activation: ClassVar[str | None] = "rsqrt"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `rsqrt`."""
@@ -108,6 +134,8 @@ class Rsqrt(PositiveUnary):
 class Log(PositiveUnary):
     """y = the natural logarithm of x."""
 
+    activation: ClassVar[str | None] = "log"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `log`."""
         return (ev.backend.log(arrays[0]),)
@@ -117,6 +145,8 @@ class Log(PositiveUnary):
 @dataclass(frozen=True, slots=True)
 class Abs(Unary):
     """y = the magnitude of x."""
+
+    activation: ClassVar[str | None] = "abs"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `abs`."""
@@ -148,6 +178,12 @@ class Cos(Unary):
 class Reciprocal(PositiveUnary):
     """y = 1 / x."""
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write the Vector engine's reciprocal, the more accurate one."""
+        elementwise.reciprocal(k, inputs[0], outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `reciprocal`."""
         return (ev.backend.reciprocal(arrays[0]),)
@@ -157,6 +193,12 @@ class Reciprocal(PositiveUnary):
 @dataclass(frozen=True, slots=True)
 class Neg(Unary):
     """y = -x."""
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Multiply by -1, which is exact."""
+        elementwise.scalar(k, inputs[0], "multiply", -1.0, outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `negative`."""
@@ -168,6 +210,8 @@ class Neg(Unary):
 class Relu(Unary):
     """y = max(x, 0)."""
 
+    activation: ClassVar[str | None] = "relu"
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `maximum`."""
         return (ev.backend.maximum(arrays[0], 0.0),)
@@ -177,6 +221,8 @@ class Relu(Unary):
 @dataclass(frozen=True, slots=True)
 class Silu(Unary):
     """y = x * sigmoid(x), in this order, float32 throughout."""
+
+    activation: ClassVar[str | None] = "silu"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return x * sigmoid(x)."""

@@ -1,0 +1,1 @@
+"""The compiler's own kernels, written with `nki.isa` like kernels by hand."""

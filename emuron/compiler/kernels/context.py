@@ -1,0 +1,400 @@
+"""What the compiler's kernels are given: where values lie, and tiles of them on chip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from emuron.compiler.kernels.view import LogicalView, Run, take
+from emuron.isa.affine import Affine, Index, base_of
+from emuron.isa.tensor import MemoryRegion, Tensor
+from emuron.nki import isa
+from emuron.nki.recorder import Recorder
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import DType, float32
+
+nisa: Any = isa  # its functions are made from the instruction classes
+_FEW_ROWS = 16  # so few copies of a row are cheaper by DMA than through the Tensor engine
+
+
+@dataclass(slots=True, eq=False)
+class Placed:
+    """A value on the device: a logical view of a tensor in HBM or in the rows layout of SBUF.
+
+    The rows layout holds base row r = 128·b + p (of `rows`) of `columns` elements at partition p,
+    block b: `storage` is [128, blocks, columns]. In HBM `storage` is the row-major base.
+    """
+
+    storage: NkiTensor
+    view: LogicalView
+    columns: int = 0
+    rows: int = 0
+    homes: list[Placed] = field(default_factory=list)  # the copy in HBM, once made
+    immediate: float | None = None  # the number that every element equals, if known
+
+    @property
+    def dtype(self) -> DType:
+        """Stored dtype."""
+        return self.storage.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Logical shape."""
+        return self.view.shape
+
+    @property
+    def on_chip(self) -> bool:
+        """Whether the value lies in SBUF."""
+        return self.storage.buffer is MemoryRegion.sbuf
+
+    def seen_as(self, view: LogicalView) -> Placed:
+        """Return the same storage under another view."""
+        return Placed(self.storage, view, self.columns, self.rows, self.homes, self.immediate)
+
+    def pattern(self, rows: tuple[Index, int], columns: tuple[Index, int]) -> NkiTensor | None:
+        """Return the view of a tile of the value seen as a matrix, or None if not one pattern.
+
+        `rows` and `columns` are (start, count). On chip the rows become partitions.
+        """
+        matrix = self.view.matrix()
+        found_rows = take(matrix.dims[0], *rows)
+        found_columns = take(matrix.dims[1], *columns)
+        if found_rows is None or found_columns is None:
+            return None
+        offset = matrix.offset + found_rows[0] + found_columns[0]
+        if self.on_chip:
+            return self._on_chip(offset, found_rows[1], found_columns[1])
+        runs = (*found_rows[1], *found_columns[1])
+        return NkiTensor(
+            self.storage.tensor,
+            tuple(count for count, _ in runs),
+            tuple(stride for _, stride in runs),
+            self.storage.offset + offset,
+            self.storage.dtype,
+        )
+
+    def _on_chip(
+        self, offset: Index, rows: tuple[Run, ...], columns: tuple[Run, ...]
+    ) -> NkiTensor | None:
+        count, stride = rows[0]
+        width, block = self.columns, 128 * self.columns
+        if len(rows) > 1 or (count > 1 and stride != width):
+            return None
+        start = base_of(offset)
+        partition = start // width % 128
+        free = _free(offset, width)
+        runs = [_free_stride(stride, width) for _, stride in columns]
+        legal = partition + count <= 128 and _legal_start(partition, count)
+        if free is None or not legal or any(run is None for run in runs):
+            return None
+        if any(n > 1 and s >= block for n, s in columns) and (start // width) % 128 != partition:
+            return None
+        return NkiTensor(
+            self.storage.tensor,
+            (count, *[n for n, _ in columns]),
+            (self.storage.strides[0], *[r for r in runs if r is not None]),
+            self.storage.offset + partition * self.storage.strides[0] + free,
+            self.storage.dtype,
+        )
+
+
+def _legal_start(partition: int, count: int) -> bool:
+    """Tell whether compute engines may start at a partition (trainium_inferentia2_arch, D)."""
+    if count > 64:
+        return partition == 0
+    return partition in (0, 64) if count > 32 else partition % 32 == 0
+
+
+def _free(offset: Index, width: int) -> Index | None:
+    """Return the free offset in the rows layout of a base element, partitions left out."""
+    base, block = base_of(offset), 128 * width
+    free = base // block * width + base % width
+    if not isinstance(offset, Affine):
+        return free
+    terms = []
+    for index, slope in offset.terms:
+        stride = _free_stride(slope, width)
+        if stride is None:
+            return None
+        terms.append((index, stride))
+    return Affine(free, tuple(terms))
+
+
+def _free_stride(stride: int, width: int) -> int | None:
+    """Return the free-dimension stride of a base stride, or None if it changes partition."""
+    block = 128 * width
+    if stride % block == 0:
+        return stride // block * width
+    return stride if 0 < stride < width else None
+
+
+class KernelContext:
+    """Tiles, tables of transposed operands and broadcast rows for the kernels of one program."""
+
+    def __init__(self, recorder: Recorder, operand: Callable[[DType], DType]) -> None:
+        """Write to `recorder`; `operand` gives the dtype in which a contraction reads a dtype."""
+        self.recorder = recorder
+        self.operand = operand
+        self.core = recorder.core
+        self.constants: dict[Tensor, np.ndarray] = {}
+        self._transposed: dict[tuple[object, ...], NkiTensor] = {}
+        self._spread: dict[tuple[object, ...], NkiTensor] = {}
+        self._filled: dict[tuple[object, ...], NkiTensor] = {}
+
+    def forget(self) -> None:
+        """Drop cached tiles of values: the layer that follows finds others in their place."""
+        self._transposed.clear()
+        self._spread.clear()
+
+    def loop(self, trip: int, *, unroll: int = 1, name: str = "i") -> Iterator[Index]:
+        """Yield loop counters; tiles cached inside the body are forgotten after it."""
+        before = dict(self._transposed), dict(self._spread), dict(self._filled)
+        yield from self.recorder.loop(trip, unroll=unroll, name=name)
+        self._transposed, self._spread, self._filled = before
+
+    def sbuf(self, shape: tuple[int, ...], dtype: DType, name: str = "") -> NkiTensor:
+        """Return a new tile in SBUF."""
+        return NkiTensor(self.recorder.tensor(shape, dtype, MemoryRegion.sbuf, name=name))
+
+    def psum(self, shape: tuple[int, ...], dtype: DType, name: str = "") -> NkiTensor:
+        """Return a new tile in PSUM (at most one 2 KiB bank a partition)."""
+        return NkiTensor(self.recorder.tensor(shape, dtype, MemoryRegion.psum, name=name))
+
+    def hbm(self, shape: tuple[int, ...], dtype: DType, name: str, role: str) -> Placed:
+        """Return a new row-major value in HBM."""
+        tensor = self.recorder.tensor(
+            shape or (1,), dtype, MemoryRegion.private_hbm, name=name, role=role
+        )
+        return Placed(NkiTensor(tensor), LogicalView.dense(shape))
+
+    def on_chip(self, rows: int, columns: int, dtype: DType, name: str) -> Placed:
+        """Return a new value in the rows layout of SBUF."""
+        shape = (min(128, rows), -(-rows // 128), columns)
+        return Placed(
+            self.sbuf(shape, dtype, name), LogicalView.dense((rows, columns)), columns, rows
+        )
+
+    def constant(self, array: np.ndarray, dtype: DType, name: str) -> Placed:
+        """Return a constant in HBM; its data belongs to the executable."""
+        made = self.hbm(array.shape, dtype, name, "parameter")
+        self.constants[made.storage.tensor] = array
+        return made
+
+    def row_tiles(self, rows: int, *values: Placed) -> Iterator[tuple[Index, int]]:
+        """Yield (start, count) of tiles of up to 128 rows of matrices.
+
+        Full tiles run in a recorded loop where every value's rows follow one stride.
+        """
+        full, rest = divmod(rows, 128)
+        regular = all(len(v.view.matrix().dims[0]) == 1 for v in values)
+        yield from (
+            (tile * 128, 128)
+            for tile in (self.loop(full, unroll=2, name="row") if regular else range(full))
+        )
+        if rest:
+            yield full * 128, rest
+
+    def reachable(self, value: Placed, columns: int) -> Placed:
+        """Return the value, or its copy in HBM if its row tiles are no patterns of its storage."""
+        rows = value.view.matrix().shape[0]
+        starts = {0, rows // 128 * 128 if rows % 128 else max(0, rows - 128)}
+        tiles = [(start, min(128, rows - start)) for start in starts]
+        if value.on_chip and any(value.pattern(t, (0, columns)) is None for t in tiles):
+            return self.spill(value)
+        return value
+
+    def read(
+        self, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int], name: str = ""
+    ) -> NkiTensor:
+        """Return an SBUF tile [rows, columns]: the value's own bytes on chip, else loaded."""
+        own = value.pattern(rows, columns)
+        if own is not None and value.on_chip:
+            return own
+        source = self.spill(value)
+        tile = self.sbuf((rows[1], columns[1]), value.dtype, name)
+        for start, count in _pieces(source.view.matrix().dims[0], rows):
+            pattern = source.pattern((start, count), columns)
+            assert pattern is not None, (source.view, rows, columns)
+            nisa.dma_copy(tile[start - rows[0] : start - rows[0] + count], pattern)
+        return tile
+
+    def spill(self, value: Placed) -> Placed:
+        """Return the value in HBM, stored once however often it is asked for."""
+        if not value.on_chip:
+            return value
+        if not value.homes:
+            shape = (value.rows, value.columns)
+            home = self.hbm(shape, value.dtype, f"{value.storage.name}.hbm", "temporary")
+            for start in range(0, value.rows, 128):
+                count = min(128, value.rows - start)
+                target = home.pattern((start, count), (0, value.columns))
+                nisa.dma_copy(target, value.storage[:count, start // 128])
+            value.homes.append(home)
+        return value.homes[0].seen_as(value.view)
+
+    def materialize(self, value: Placed) -> Placed:
+        """Return a value with its elements written, if it was but a number."""
+        if value.immediate is None or value.homes:
+            return value
+        rows, columns = value.view.matrix().shape
+        made = self.on_chip(1, 1, value.dtype, "number")
+        nisa.memset(made.storage, value.immediate)
+        home = self.spill(made)
+        view = home.view.broadcast((rows, columns), (0, 1)).reshape(value.shape)
+        assert view is not None
+        return home.seen_as(view)
+
+    def target(
+        self, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+    ) -> NkiTensor:
+        """Return the SBUF tile to compute an output tile in; `finish` stores it."""
+        own = value.pattern(rows, columns) if value.on_chip else None
+        return own if own is not None else self.sbuf((rows[1], columns[1]), value.dtype)
+
+    def finish(
+        self, tile: NkiTensor, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+    ) -> None:
+        """Store a computed output tile unless it is the value's own bytes."""
+        if tile.tensor is value.storage.tensor:
+            return
+        for start, count in _pieces(value.view.matrix().dims[0], rows):
+            piece = tile[start - rows[0] : start - rows[0] + count]
+            nisa.dma_copy(value.pattern((start, count), columns), piece)
+
+    def evict(self, dst: NkiTensor, src: NkiTensor) -> None:
+        """Copy a PSUM tile to SBUF on the Scalar engine (the Vector engine has more to do)."""
+        nisa.activation(dst, "copy", src)
+
+    def filled(self, value: float, columns: int, rows: int = 128) -> NkiTensor:
+        """Return [rows, columns] float32 of one value, made once."""
+        key = (value, columns, rows)
+        if key not in self._filled:
+            made = self.sbuf((rows, columns), float32, "filled")
+            nisa.memset(made, value)
+            self._filled[key] = made
+        return self._filled[key]
+
+    def places(self, columns: int) -> NkiTensor:
+        """Return [128, columns] float32 that counts 0 … columns − 1 on every partition."""
+        key = ("places", columns)
+        if key not in self._filled:
+            made = self.sbuf((128, columns), float32, "places")
+            nisa.iota(made, ((1, columns),))
+            self._filled[key] = made
+        return self._filled[key]
+
+    def spread(self, row: Placed, rows: int, columns: tuple[Index, int]) -> NkiTensor:
+        """Return [rows, columns] with the same row of HBM values on every partition.
+
+        Few rows are written by the DMA (stride 0); many by a matmul with ones, which is exact.
+        """
+        key = (row.storage.tensor, str(row.view), rows, str(columns))
+        if key not in self._spread:
+            self._spread[key] = self._spread_row(row, rows, columns)
+        return self._spread[key]
+
+    def _spread_row(self, row: Placed, rows: int, columns: tuple[Index, int]) -> NkiTensor:
+        count = columns[1]
+        made = self.sbuf((rows, count), row.dtype, "spread")
+        if rows <= _FEW_ROWS or row.dtype.itemsize == 1:
+            pattern = row.pattern((0, 1), columns)
+            assert pattern is not None
+            repeated = NkiTensor(
+                pattern.tensor,
+                (rows, *pattern.shape[1:]),
+                (0, *pattern.strides[1:]),
+                pattern.offset,
+                pattern.dtype,
+            )
+            nisa.dma_copy(made, repeated)
+            return made
+        line = self.read(row, (0, 1), columns, "row")
+        bank = self.core.moving_max
+        for start in range(0, count, bank):
+            width = min(bank, count - start)
+            copies = self.psum((rows, width), row.dtype)
+            moving = line[:, start : start + width]
+            nisa.nc_matmul(copies, self.filled(1.0, rows, 1), moving, accumulate=False)
+            self.evict(made[:, start : start + width], copies)
+        return made
+
+    def transposed(self, value: Placed, rows: tuple[Index, int], dtype: DType) -> NkiTensor:
+        """Return rows of a matrix with their columns on partitions: [128, blocks, rows].
+
+        Element [p, b, r] is value[row r, column 128·b + p] rounded to `dtype`, as a contraction
+        over the columns needs it. Kept for the next kernel that asks.
+        """
+        key = (value.storage.tensor, str(value.view), str(rows), dtype)
+        if key not in self._transposed:
+            self._transposed[key] = self._transpose(value, rows, dtype)
+        return self._transposed[key]
+
+    def _transpose(self, value: Placed, rows: tuple[Index, int], dtype: DType) -> NkiTensor:
+        columns = value.view.matrix().shape[1]
+        blocks = -(-columns // 128)
+        made = self.sbuf((min(128, columns), blocks, rows[1]), dtype, "transposed")
+        for start, count in self.row_tiles(rows[1]):
+            tile = self.read(value, (rows[0] + start, count), (0, columns))
+            if tile.dtype != dtype:
+                narrow = self.sbuf((count, columns), dtype)
+                nisa.tensor_copy(narrow, tile, engine="vector")
+                tile = narrow
+            self.transpose_tile(made, tile, start, count)
+        return made
+
+    def transpose_tile(self, made: NkiTensor, tile: NkiTensor, start: Index, count: int) -> None:
+        """Transpose a tile [count, columns] into made[:, :, start : start + count]."""
+        columns = prod(tile.shape[1:])
+        group = max(1, self.core.psum_bank_bytes // tile.dtype.itemsize // 128)
+        full = columns // 128
+        for first in range(0, full, group):
+            last = min(full, first + group)
+            stage = self.psum((128, last - first, count), tile.dtype)
+            for block in range(first, last):
+                piece = _columns(tile, 128 * block, 128)
+                nisa.nc_transpose(stage[:, block - first], piece, engine="tensor")
+            self.evict(made[:, first:last, _span(start, count)], stage)
+        if columns % 128:
+            width = columns % 128
+            stage = self.psum((width, count), tile.dtype)
+            piece = _columns(tile, 128 * full, width)
+            nisa.nc_transpose(stage, piece, engine="tensor")
+            self.evict(made[:width, full, _span(start, count)], stage)
+
+
+def _pieces(dim: tuple[Run, ...], rows: tuple[Index, int]) -> Iterator[tuple[Index, int]]:
+    """Cut rows [start, start + count) of a dimension into ranges that are single patterns."""
+    start, count = rows
+    if take(dim, start, count) is not None or isinstance(start, Affine):
+        yield start, count
+        return
+    inner = prod(n for n, _ in dim[1:])
+    end = start + count
+    while start < end:
+        size = min(end - start, inner - start % inner)
+        yield from _pieces(dim, (start, size)) if len(dim) > 2 else ((start, size),)
+        start += size
+
+
+def _span(start: Index, count: int) -> slice:
+    return slice(start, start + count)
+
+
+def _columns(tile: NkiTensor, start: int, count: int) -> NkiTensor:
+    """Return columns [start, start + count) of a tile whose columns may be merged runs."""
+    if tile.ndim == 2:
+        return tile[:, start : start + count]
+    runs = tuple(zip(tile.shape[1:], tile.strides[1:], strict=True))
+    found = take(runs, start, count)
+    assert found is not None
+    return NkiTensor(
+        tile.tensor,
+        (tile.shape[0], *[n for n, _ in found[1]]),
+        (tile.strides[0], *[s for _, s in found[1]]),
+        tile.offset + found[0],
+        tile.dtype,
+    )

@@ -1,0 +1,187 @@
+"""Matrix products: a weight that is streamed, and two activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.compiler.kernels.view import LogicalView
+from emuron.isa.affine import Index
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import DType, float32
+
+_TILE_BYTES = 24 * 1024  # a partition's share of SBUF for a weight tile, and for transposed rows
+_PSUM_COLUMNS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LinearPacking:
+    """How a weight [outputs, inputs] lies in HBM: [groups, 128, blocks, columns].
+
+    Element [g, p, b, n] is weight[g·columns + n, 128·b + p], so that a DMA of one group reads one
+    contiguous run for each partition; what lies beyond the weight is zero.
+    """
+
+    outputs: int
+    inputs: int
+    itemsize: int
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 128 inputs."""
+        return -(-self.inputs // 128)
+
+    @property
+    def columns(self) -> int:
+        """Outputs in a group: whole PSUM banks, as many as a tile's bytes allow."""
+        most = max(1, _TILE_BYTES // (self.blocks * self.itemsize) // _PSUM_COLUMNS)
+        return min(self.outputs, most * _PSUM_COLUMNS)
+
+    @property
+    def groups(self) -> int:
+        """Groups of columns."""
+        return -(-self.outputs // self.columns)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in HBM."""
+        return (self.groups, 128, self.blocks, self.columns)
+
+    def pack(self, weight: np.ndarray) -> np.ndarray:
+        """Return a weight [outputs, inputs] in the packed shape, same dtype."""
+        padded = np.zeros((self.groups * self.columns, self.blocks * 128), weight.dtype)
+        padded[: self.outputs, : self.inputs] = weight
+        split = padded.reshape(self.groups, self.columns, self.blocks, 128)
+        return np.ascontiguousarray(split.transpose(0, 3, 2, 1))
+
+
+def linear(
+    k: KernelContext,
+    x: Placed,
+    weight: Placed,
+    packing: LinearPacking,
+    bias: Placed | None,
+    out: Placed,
+    activation: str | None = None,
+) -> None:
+    """Write out[r, n] = sum x[r, c] · weight[n, c] + bias[n], then an activation function.
+
+    `weight` is packed and already of the dtype in which the product is taken; x is rounded to it.
+    """
+    rows = x.view.matrix().shape[0]
+    x = k.reachable(x, packing.inputs)
+    dtype = weight.dtype
+    fitting = _TILE_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
+    step = min(rows, max(128, fitting))
+    for start in range(0, rows, step):
+        part = (start, min(step, rows - start))
+        moved = k.transposed(x, part, dtype)
+        full, rest = divmod(packing.outputs, packing.columns)
+        for group in k.loop(full, unroll=2, name="group"):
+            _group(k, moved, weight, packing, (group, packing.columns), bias, out, part, activation)
+        if rest:
+            _group(k, moved, weight, packing, (full, rest), bias, out, part, activation)
+
+
+def _group(
+    k: KernelContext,
+    moved: NkiTensor,
+    weight: Placed,
+    packing: LinearPacking,
+    group: tuple[Index, int],
+    bias: Placed | None,
+    out: Placed,
+    part: tuple[int, int],
+    activation: str | None,
+) -> None:
+    index, width = group
+    first = index * packing.columns
+    tile = k.sbuf((128, packing.blocks, width), weight.dtype, "weight")
+    nisa.dma_copy(tile, weight.storage[index, :, :, :width])
+    line = None
+    if bias is not None:
+        line = k.spread(bias, min(128, part[1]), (first, width))
+    for row, count in k.row_tiles(part[1], out):
+        rows = (part[0] + row, count)
+        target = k.target(out, rows, (first, width))
+        for column in range(0, width, _PSUM_COLUMNS):
+            span = slice(column, min(width, column + _PSUM_COLUMNS))
+            product = k.psum((count, span.stop - column), float32)
+            contract(product, moved[:, :, row : row + count], tile[:, :, span], packing.inputs)
+            _evict(k, target[:, span], product, None if line is None else line[:count, span], activation)
+        k.finish(target, out, rows, (first, width))
+
+
+def contract(product: NkiTensor, stationary: NkiTensor, moving: NkiTensor, inputs: int) -> None:
+    """Sum stationary[p, b, m] · moving[p, b, n] over p and blocks b into PSUM, b in order."""
+    for block in range(-(-inputs // 128)):
+        width = min(128, inputs - 128 * block)
+        nisa.nc_matmul(
+            product, stationary[:width, block], moving[:width, block], accumulate=block > 0
+        )
+
+
+def _evict(
+    k: KernelContext,
+    target: NkiTensor,
+    product: NkiTensor,
+    bias: NkiTensor | None,
+    activation: str | None,
+) -> None:
+    if bias is None:
+        nisa.activation(target, activation or "copy", product)
+        return
+    if activation is None:
+        nisa.tensor_tensor(target, product, bias, "add")
+        return
+    biased = k.sbuf(target.shape, float32)
+    nisa.tensor_tensor(biased, product, bias, "add")
+    nisa.activation(target, activation, biased)
+
+
+def matmul(k: KernelContext, x: Placed, y: Placed, out: Placed, dtype: DType) -> None:
+    """Write out[…, m, n] = sum x[…, m, c] · y[…, c, n], operands rounded to `dtype`."""
+    *leading, rows, inputs = x.shape
+    columns = y.shape[-1]
+    batch = int(np.prod(leading)) if leading else 1
+    for index in range(batch):
+        one = [_entry(v, index) for v in (x, y, out)]
+        moved = k.transposed(k.reachable(one[0], inputs), (0, rows), dtype)
+        tile = on_partitions(k, one[1], dtype)
+        for row, count in k.row_tiles(rows, one[2]):
+            target = k.target(one[2], (row, count), (0, columns))
+            for column in range(0, columns, _PSUM_COLUMNS):
+                span = slice(column, min(columns, column + _PSUM_COLUMNS))
+                product = k.psum((count, span.stop - column), float32)
+                contract(product, moved[:, :, row : row + count], tile[:, :, span], inputs)
+                k.evict(target[:, span], product)
+            k.finish(target, one[2], (row, count), (0, columns))
+
+
+def _entry(value: Placed, index: int) -> Placed:
+    """Return one matrix of a batch of matrices."""
+    leading = value.shape[:-2]
+    view = value.view
+    position = np.unravel_index(index, leading) if leading else ()
+    for dim, at in enumerate(position):
+        sliced = view.slice(dim, int(at), 1)
+        assert sliced is not None
+        view = sliced
+    return value.seen_as(LogicalView(view.dims[-2:], view.offset))
+
+
+def on_partitions(k: KernelContext, value: Placed, dtype: DType) -> NkiTensor:
+    """Return a matrix with its rows on partitions: [128, blocks, columns], rounded to `dtype`."""
+    rows, columns = value.view.matrix().shape
+    made = k.sbuf((min(128, rows), -(-rows // 128), columns), dtype, "rows")
+    for start in range(0, rows, 128):
+        count = min(128, rows - start)
+        part = made[:count, start // 128]
+        pattern = k.spill(value).pattern((start, count), (0, columns))
+        if value.dtype == dtype and not value.on_chip and pattern is not None:
+            nisa.dma_copy(part, pattern)
+        else:
+            nisa.tensor_copy(part, k.read(value, (start, count), (0, columns)), engine="vector")
+    return made

@@ -1,0 +1,187 @@
+"""Kernels that move, gather, scatter and reduce."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.compiler.kernels.view import LogicalView
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import float32, int32
+
+
+def take(k: KernelContext, table: Placed, index: Placed, out: Placed) -> None:
+    """Write out[i, …] = table[index[i], …]: rows gathered by the DMA."""
+    count = prod(index.shape)
+    columns = prod(table.shape[1:])
+    flat = index.view.reshape((count, 1))
+    rows = out.view.reshape((count, columns))
+    source = k.spill(table)
+    assert flat is not None
+    assert rows is not None
+    target = out.seen_as(rows)
+    for row in k.row_tiles(count, target):
+        places = k.read(k.spill(index.seen_as(flat)), row, (0, 1), "index")
+        tile = k.target(target, row, (0, columns))
+        pattern = source.storage.reshape((table.shape[0], columns)).ap(
+            [[columns, row[1]], [1, columns]], vector_offset=places
+        )
+        nisa.dma_copy(tile, pattern)
+        k.finish(tile, target, row, (0, columns))
+
+
+def write_rows(
+    k: KernelContext, update: Placed, index: Placed, axis: int, batched: bool, out: Placed
+) -> None:
+    """Write slices of update to out[…, index[i], …] in HBM, where out already holds the rest."""
+    lead = out.shape[:axis]
+    rest = prod(out.shape[axis + 1 :])
+    count = update.shape[axis]
+    length = out.shape[axis]
+    source = k.spill(update)
+    flat = source.view.reshape((prod(lead), count, rest))
+    assert flat is not None
+    whole = out.storage.reshape((prod(lead), length, rest))
+    for entry in range(prod(lead)):
+        row = entry // prod(lead[1:]) if batched else 0
+        slices = flat.slice(0, entry, 1)
+        assert slices is not None
+        piece = update.seen_as(LogicalView(slices.dims[1:], slices.offset))
+        piece.storage = source.storage
+        for start in range(0, count, 128):
+            size = min(128, count - start)
+            places = _places(k, index, row if batched else None, (start, size))
+            tile = k.read(piece, (start, size), (0, rest), "update")
+            target = whole[entry].ap([[rest, size], [1, rest]], vector_offset=places)
+            nisa.dma_copy(target, tile)
+
+
+def _places(k: KernelContext, index: Placed, row: int | None, rows: tuple[int, int]) -> NkiTensor:
+    view = index.view
+    if row is not None:
+        sliced = view.slice(0, row, 1)
+        assert sliced is not None
+        view = LogicalView(sliced.dims[1:], sliced.offset)
+    column = LogicalView((view.dims[-1], ((1, 1),)), view.offset)
+    return k.read(k.spill(index.seen_as(column)), rows, (0, 1), "index")
+
+
+def replace_slices(
+    k: KernelContext,
+    x: Placed,
+    update: Placed,
+    index: Placed,
+    axis: int,
+    batched: bool,
+    out: Placed,
+) -> None:
+    """Write x with slices of update at out[…, index[i], …]; in place if out is x's memory."""
+    target = out if not out.on_chip else k.hbm(out.shape, out.dtype, "scattered", "temporary")
+    if x.storage.tensor is not target.storage.tensor:
+        move(k, x, target)
+    write_rows(k, update, index, axis, batched, target)
+    if target is not out:
+        move(k, target, out)
+
+
+def constant(k: KernelContext, values: tuple[float, ...], out: Placed) -> None:
+    """Write small host data; a single number stays an immediate."""
+    if len(set(values)) == 1:
+        out.immediate = values[0]
+        return
+    array = np.array(values, np.float32).reshape(out.shape)
+    move(k, k.constant(array, out.dtype, "constant"), out)
+
+
+def reduce_last(k: KernelContext, x: Placed, kind: str, dims: int, out: Placed) -> None:
+    """Write the sum, mean, max or min over the last dimensions of x."""
+    merged = x.view.reshape((*x.shape[: len(x.shape) - dims], prod(x.shape[-dims:])))
+    assert merged is not None
+    x = x.seen_as(merged)
+    rows, columns = x.view.matrix().shape
+    x = k.reachable(x, columns)
+    view = out.view.reshape((rows, 1))
+    assert view is not None
+    target = out.seen_as(view)
+    for row in k.row_tiles(rows, x, target):
+        tile = k.read(x, row, (0, columns))
+        written = k.target(target, row, (0, 1))
+        _reduce(k, written, tile, kind, columns)
+        k.finish(written, target, row, (0, 1))
+
+
+def _reduce(k: KernelContext, out: NkiTensor, rows: NkiTensor, kind: str, count: int) -> None:
+    op = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum"}[kind]
+    if kind != "mean":
+        nisa.tensor_reduce(out, op, rows, 1)
+        return
+    total = k.sbuf((rows.shape[0], 1), float32)
+    nisa.tensor_reduce(total, op, rows, 1)
+    nisa.tensor_scalar(out, total, "multiply", 1.0 / count)
+
+
+def reduce_rows(k: KernelContext, x: Placed, kind: str, out: Placed) -> None:
+    """Write the reduction of x [..., n, columns] over n: columns go to partitions and back."""
+    length, columns = x.shape[-2:]
+    batch = prod(x.shape[:-2])
+    rows = x.view.reshape((batch, length, columns))
+    flat = out.view.reshape((batch, columns))
+    assert rows is not None
+    assert flat is not None
+    target = out.seen_as(flat)
+    for entry in range(batch):
+        view = rows.slice(0, entry, 1)
+        assert view is not None
+        one = x.seen_as(LogicalView(view.dims[1:], view.offset))
+        turned = k.transposed(k.reachable(one, columns), (0, length), x.dtype)
+        written = k.target(target, (entry, 1), (0, columns))
+        for block in range(turned.shape[1]):
+            width = min(128, columns - 128 * block)
+            part = k.sbuf((width, 1), float32)
+            _reduce(k, part, turned[:width, block], kind, length)
+            stage = k.psum((1, width), float32)
+            nisa.nc_transpose(stage, part, engine="tensor")
+            k.evict(written[:, 128 * block : 128 * block + width], stage)
+        k.finish(written, target, (entry, 1), (0, columns))
+
+
+def counts(k: KernelContext, out: Placed, axis: int, start: int, step: int) -> None:
+    """Write start + step·index along one dimension of out."""
+    rows, columns = out.view.matrix().shape
+    if axis == len(out.shape) - 1:
+        base = k.sbuf((1, columns), int32)
+        nisa.iota(base, ((step, columns),), offset=start)
+    for row in range(rows):
+        target = k.target(out, (row, 1), (0, columns))
+        if axis == len(out.shape) - 1:
+            nisa.tensor_copy(target, base, engine="vector")
+        else:
+            inner = prod(out.shape[axis + 1 : -1])
+            number = start + step * (row // inner % out.shape[axis])
+            nisa.memset(target, number)
+        k.finish(target, out, (row, 1), (0, columns))
+
+
+def concatenate(k: KernelContext, parts: list[Placed], axis: int, out: Placed) -> None:
+    """Write the parts one after another along a dimension of out, by DMA."""
+    at = 0
+    for part in parts:
+        view = out.view.slice(axis, at, part.shape[axis])
+        assert view is not None
+        move(k, part, out.seen_as(view))
+        at += part.shape[axis]
+
+
+def move(k: KernelContext, x: Placed, out: Placed) -> None:
+    """Copy a value by tiles, whatever its view."""
+    rows, columns = out.view.matrix().shape
+    x = k.reachable(x, columns)
+    for row in k.row_tiles(rows, x, out):
+        tile = k.read(x, row, (0, columns))
+        target = k.target(out, row, (0, columns))
+        if target.tensor is out.storage.tensor:
+            nisa.tensor_copy(target, tile, engine="vector")
+            continue
+        k.finish(tile, out, row, (0, columns))

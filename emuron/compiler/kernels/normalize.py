@@ -1,0 +1,114 @@
+"""Layer and RMS normalisation, softmax: row by row over the last dimension."""
+
+from __future__ import annotations
+
+from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import float32
+
+
+def layer_norm(
+    k: KernelContext,
+    x: Placed,
+    weight: Placed | None,
+    bias: Placed | None,
+    out: Placed,
+    epsilon: float,
+    chunk: int,
+) -> None:
+    """Write (x − mean)·rsqrt(variance + epsilon)·weight + bias; statistics by chunks of `chunk`."""
+    rows, columns = x.view.matrix().shape
+    x = k.reachable(x, columns)
+    lines = [_line(k, v, rows, columns) for v in (weight, bias)]
+    shift = k.filled(epsilon, 1)
+    for row, count in k.row_tiles(rows, x, out):
+        tile = k.read(x, (row, count), (0, columns))
+        mean, variance = _statistics(k, tile, chunk)
+        scale = k.sbuf((count, 1), float32)
+        nisa.activation(scale, "rsqrt", variance, bias=shift[:count])
+        target = k.target(out, (row, count), (0, columns))
+        steps = _steps(k, target, sum(line is not None for line in lines))
+        nisa.tensor_scalar(steps[0], tile, "subtract", mean, False, "multiply", scale)
+        _affine(steps, lines, count)
+        k.finish(target, out, (row, count), (0, columns))
+
+
+def rms_norm(
+    k: KernelContext, x: Placed, weight: Placed | None, out: Placed, epsilon: float
+) -> None:
+    """Write x·rsqrt(Σx²·(1/n) + epsilon)·weight."""
+    rows, columns = x.view.matrix().shape
+    x = k.reachable(x, columns)
+    line = _line(k, weight, rows, columns)
+    shift = k.filled(epsilon, 1)
+    for row, count in k.row_tiles(rows, x, out):
+        tile = k.read(x, (row, count), (0, columns))
+        squares = k.sbuf((count, columns), float32)
+        total = k.sbuf((count, 1), float32)
+        nisa.tensor_tensor(squares, tile, tile, "multiply")
+        nisa.tensor_reduce(total, "add", squares, 1)
+        scale = k.sbuf((count, 1), float32)
+        nisa.activation(scale, "rsqrt", total, bias=shift[:count], scale=1.0 / columns)
+        target = k.target(out, (row, count), (0, columns))
+        steps = _steps(k, target, int(line is not None))
+        nisa.tensor_scalar(steps[0], tile, "multiply", scale)
+        _affine(steps, [line], count)
+        k.finish(target, out, (row, count), (0, columns))
+
+
+def softmax(k: KernelContext, x: Placed, out: Placed) -> None:
+    """Write exp(x − max)·(1 / Σ exp(x − max)) of every row."""
+    rows, columns = x.view.matrix().shape
+    x = k.reachable(x, columns)
+    for row, count in k.row_tiles(rows, x, out):
+        tile = k.read(x, (row, count), (0, columns))
+        peak, shift, total, share = (k.sbuf((count, 1), float32) for _ in range(4))
+        nisa.tensor_reduce(peak, "maximum", tile, 1)
+        nisa.tensor_scalar(shift, peak, "multiply", -1.0)
+        powers = k.sbuf((count, columns), float32)
+        nisa.activation(
+            powers,
+            "exp",
+            tile,
+            bias=shift,
+            scale=1.0,
+            reduce_op="add",
+            reduce_res=total,
+            reduce_cmd="reset_reduce",
+        )
+        nisa.reciprocal(share, total)
+        target = k.target(out, (row, count), (0, columns))
+        nisa.tensor_scalar(target, powers, "multiply", share)
+        k.finish(target, out, (row, count), (0, columns))
+
+
+def _line(k: KernelContext, value: Placed | None, rows: int, columns: int) -> NkiTensor | None:
+    return None if value is None else k.spread(value, min(128, rows), (0, columns))
+
+
+def _statistics(
+    k: KernelContext, tile: NkiTensor, chunk: int
+) -> tuple[NkiTensor, NkiTensor]:
+    """Return mean and population variance [rows, 1] by bn_stats and bn_aggr."""
+    count, columns = tile.shape
+    starts = range(0, columns, chunk)
+    parts = k.sbuf((count, len(starts), 6), float32, "stats")
+    for number, start in enumerate(starts):
+        nisa.bn_stats(parts[:, number], tile[:, start : min(columns, start + chunk)])
+    both = k.sbuf((count, 2), float32, "moments")
+    nisa.bn_aggr(both, parts)
+    return both[:, 0:1], both[:, 1:2]
+
+
+def _steps(k: KernelContext, target: NkiTensor, lines: int) -> list[NkiTensor]:
+    """Return float32 tiles for the values between the steps, the target last."""
+    between = [k.sbuf(target.shape, float32) for _ in range(lines)]
+    return [*between, target]
+
+
+def _affine(steps: list[NkiTensor], lines: list[NkiTensor | None], count: int) -> None:
+    given = [
+        (line, op) for line, op in zip(lines, ("multiply", "add"), strict=False) if line is not None
+    ]
+    for number, (line, op) in enumerate(given):
+        nisa.tensor_tensor(steps[number + 1], steps[number], line[:count], op)

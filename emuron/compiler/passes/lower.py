@@ -1,0 +1,345 @@
+"""Lowers a graph to a Program: each op writes its kernel, layers that repeat become a loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emuron.compiler.graph import Block, Graph, Node, Value
+from emuron.compiler.kernels import movement
+from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.view import LogicalView
+from emuron.compiler.ops import Autocast
+from emuron.compiler.passes.repeats import Segment, find_repeats
+from emuron.compiler.passes.residency import VIEWS, Residency
+from emuron.errors import EmuronError, UnsupportedOpError
+from emuron.isa.affine import Index
+from emuron.isa.program import Program
+from emuron.isa.tensor import MemoryRegion, Tensor
+from emuron.nki.recorder import Recorder
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import DType
+
+if TYPE_CHECKING:
+    from emuron.hardware.chip import NeuronCore
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Binding:
+    """An HBM tensor of the program and the graph values whose data it holds, one after another.
+
+    `packing` reorders a parameter's data (None: as it is); `dtype` is what it is rounded to.
+    """
+
+    tensor: Tensor
+    values: tuple[Value, ...]
+    packing: Any
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lowered:
+    """A program with what lies in its HBM: inputs, outputs, parameters and constants."""
+
+    program: Program
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    parameters: tuple[Binding, ...]
+    constants: dict[Tensor, np.ndarray] = field(default_factory=dict)
+
+
+def lower(graph: Graph, core: NeuronCore, cast: Autocast, budget_bytes: int) -> Lowered:
+    """Return the program of a graph for one core, with values kept in SBUF within the budget.
+
+    Raises UnsupportedOpError for an op that has no kernel, naming its source line.
+    """
+    return _Lowering(graph, core, cast, budget_bytes).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, core: NeuronCore, cast: Autocast, budget_bytes: int) -> None:
+        self.graph = graph
+        self.cast = cast
+        self.recorder = Recorder(core, graph.name)
+        self.k = KernelContext(self.recorder, cast.operand)
+        self.residency = Residency(graph, cast, budget_bytes)
+        self.values: dict[Value, Placed] = {}
+        self.spent: dict[Value, int] = {}
+        self.inputs: dict[Value, Binding] = {}
+        self.outputs: dict[Value, Binding] = {}
+        self.parameters: dict[tuple[object, ...], tuple[Binding, Placed]] = {}
+        self.is_parameter = {p.value for p in graph.parameters}
+        self.stacks: dict[Value, tuple[Value, ...]] = {}
+        self.index: Index | None = None
+        self.targets: dict[Value, Placed] = {}
+        self.position = {node: i for i, node in enumerate(graph.nodes)}
+        self.aliases = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
+
+    def run(self) -> Lowered:
+        with self.recorder.active():
+            for segment in find_repeats(self.graph):
+                if segment.count == 1:
+                    self._block(segment.blocks[0])
+                else:
+                    self._repeat(segment)
+            for value in dict.fromkeys(self.graph.outputs):
+                self._output(value)
+        return Lowered(
+            self.recorder.program.freeze(),
+            tuple(dict.fromkeys(self.inputs.values())),
+            tuple(dict.fromkeys(self.outputs[v] for v in self.graph.outputs)),
+            tuple(binding for binding, _ in self.parameters.values()),
+            dict(self.k.constants),
+        )
+
+    # Layers
+
+    def _block(self, block: Block, star: bool = False) -> None:
+        nodes = list(block.nodes)
+        for node in nodes:
+            if node.outputs[0] not in self.values:
+                scope = _starred(node.scope) if star else node.scope
+                with self.recorder.group(scope or self.graph.name):
+                    self._node(node)
+            if not star:
+                self._free(self.position[node])
+
+    def _repeat(self, segment: Segment) -> None:
+        """Write the body of equal layers once, with two buffers for what passes between them."""
+        first = segment.blocks[0]
+        for position, value in enumerate(first.inputs):
+            if position not in segment.carried and position not in segment.invariant:
+                self.stacks[value] = tuple(b.inputs[position] for b in segment.blocks)
+        own = [q for q in range(len(first.outputs)) if q not in segment.carried.values()]
+        for q in own:
+            self.stacks[first.outputs[q]] = tuple(b.outputs[q] for b in segment.blocks)
+        entered = {
+            q: self._entered(first.inputs[p], first.outputs[q]) for p, q in segment.carried.items()
+        }
+        buffers = {q: (pair, self._twin(pair, first.outputs[q])) for q, pair in entered.items()}
+        left = self.residency.left_bytes
+        before = dict(self.values)
+        for turn, index in enumerate(self.k.loop(segment.count, unroll=2, name="layer")):
+            self.index = index
+            self.k.forget()
+            self.residency.left_bytes = left
+            self.values = dict(before)
+            for p, q in segment.carried.items():
+                self.values[first.inputs[p]] = _fresh(buffers[q][turn % 2])
+            self.targets = {first.outputs[q]: buffers[q][(turn + 1) % 2] for q in buffers}
+            self._block(first, star=True)
+        self.index, self.targets = None, {}
+        self.k.forget()
+        self.residency.left_bytes = left
+        self.values = before
+        last = segment.blocks[-1]
+        for q, pair in buffers.items():
+            self.values[last.outputs[q]] = _fresh(pair[segment.count % 2])
+        for q in own:
+            for i, value in enumerate(self.stacks[first.outputs[q]]):
+                self.outputs[value] = self.outputs[first.outputs[q]]
+                del i
+        self._free(self.position[last.nodes[-1]])
+
+    def _entered(self, value: Value, like: Value) -> Placed:
+        """Return the buffer in which the first layer finds what layers hand on."""
+        placed = self.values.get(value) or self._placed(value)
+        dense = placed.view.is_dense and placed.shape == like.shape
+        if (
+            dense
+            and placed.dtype == self.residency.stored_dtype(like)
+            and not self._is_input(value)
+        ):
+            return placed
+        made = self._new(like, "layer_in")
+        movement.move(self.k, placed, made)
+        return made
+
+    def _twin(self, placed: Placed, value: Value) -> Placed:
+        if placed.on_chip and self.residency.take(
+            self.residency.bytes_of(value.shape, placed.dtype)
+        ):
+            made = self.k.on_chip(placed.rows, placed.columns, placed.dtype, "layer_out")
+            return made.seen_as(placed.view)
+        return self.k.hbm(value.shape, placed.dtype, "layer_out", "temporary")
+
+    # Nodes
+
+    def _node(self, node: Node) -> None:
+        fused = self._epilogue(node)
+        outputs = (fused or node).outputs
+        if node.op.name in VIEWS and self._view(node):
+            return
+        inputs = tuple(self._operand(node, i) for i in range(len(node.inputs)))
+        placed = tuple(self._target(node, v) for v in outputs)
+        try:
+            if fused is not None:
+                node.op.lower(self.k, inputs, placed, epilogue=fused.op)  # type: ignore[call-arg]
+            else:
+                node.op.lower(self.k, inputs, placed)
+        except UnsupportedOpError as error:
+            where = node.source or node.scope or node.name
+            raise UnsupportedOpError(f"{node.op.name} at {where}: {error}") from error
+        except EmuronError as error:
+            error.add_note(f"while lowering {node!r} ({node.source or node.scope})")
+            raise
+        self.values.update(zip(outputs, placed, strict=True))
+
+    def _epilogue(self, node: Node) -> Node | None:
+        """Return the activation that may join a linear layer: its only reader."""
+        users = self.residency.users(node.outputs[0])
+        if node.op.name != "linear" or len(users) != 1 or self.residency.is_output(node.outputs[0]):
+            return None
+        reader = users[0][0]
+        is_function = getattr(reader.op, "activation", None) is not None
+        exact = self.cast.written(node.outputs[0].type.dtype) == "float32"
+        return reader if is_function and exact and reader.scope == node.scope else None
+
+    def _view(self, node: Node) -> bool:
+        source = self._operand(node, 0)
+        view = node.op.view(source.view)  # type: ignore[attr-defined]
+        if view is None:
+            return False
+        self.values[node.outputs[0]] = source.seen_as(view)
+        return True
+
+    def _operand(self, node: Node, index: int) -> Placed:
+        value = node.inputs[index]
+        found = self.values.get(value)
+        if found is not None:
+            return found
+        packing = None
+        dtype = self.cast.written(value.type.dtype)
+        if value in self.is_parameter and index in node.op.contracts:
+            dtype = self.cast.operand(dtype)
+            packing = node.op.packing(index, tuple(v.type for v in node.inputs), dtype)
+        return self._placed(value, packing, dtype)
+
+    def _placed(self, value: Value, packing: Any = None, dtype: DType | None = None) -> Placed:
+        """Return a parameter or graph input; of a repeated layer, its slice of the stack."""
+        stack = self.stacks.get(value, (value,)) if self.index is not None else (value,)
+        dtype = dtype or self.cast.written(value.type.dtype)
+        if value not in self.is_parameter:
+            return self._slice(self._input(stack), len(stack), value.shape)
+        key = (stack, packing, dtype)
+        if key not in self.parameters:
+            shape = packing.shape if packing is not None else value.shape
+            whole = (len(stack), *shape) if len(stack) > 1 else shape
+            made = self.k.hbm(whole, dtype, value.name, "parameter")
+            self.parameters[key] = (Binding(made.storage.tensor, stack, packing, dtype), made)
+        shape = packing.shape if packing is not None else value.shape
+        return self._slice(self.parameters[key][1], len(stack), shape)
+
+    def _input(self, stack: tuple[Value, ...]) -> Placed:
+        value = stack[0]
+        if value not in self.inputs:
+            dtype = self.cast.written(value.type.dtype)
+            shape = (len(stack), *value.shape) if len(stack) > 1 else value.shape
+            made = self.k.hbm(shape, dtype, value.name, "input")
+            binding = Binding(made.storage.tensor, stack, None, dtype)
+            for member in stack:
+                self.inputs[member] = binding
+        return Placed(NkiTensor(self.inputs[value].tensor), LogicalView.dense(value.shape))
+
+    def _slice(self, whole: Placed, count: int, shape: tuple[int, ...]) -> Placed:
+        size = prod(shape)
+        if count == 1:
+            return Placed(whole.storage.reshape(shape or (1,)), LogicalView.dense(shape))
+        assert self.index is not None
+        tensor = whole.storage.tensor
+        storage = NkiTensor(tensor, shape or (1,), None, self.index * size)
+        return Placed(storage, LogicalView.dense(shape))
+
+    def _is_input(self, value: Value) -> bool:
+        return value in self.is_parameter or value in self.inputs
+
+    # Where outputs go
+
+    def _target(self, node: Node, value: Value) -> Placed:
+        if value in self.targets:
+            return _fresh(self.targets[value])
+        alias = self.aliases.get(value)
+        if alias is not None and node.op.name == "scatter" and node.inputs[0] is alias:
+            return self._aliased(node, value)
+        if self.residency.is_output(value):
+            return self._output_home(value)
+        return self._new(value, value.name, heads_inside=node.op.name in ("attention", "rope"))
+
+    def _aliased(self, node: Node, value: Value) -> Placed:
+        """Let an output take over the memory of the input it replaces (a KV cache)."""
+        placed = self._operand(node, 0)
+        stack = self.stacks.get(value, (value,)) if self.index is not None else (value,)
+        binding = self.inputs[node.inputs[0]]
+        for member in stack:
+            self.outputs[member] = replace(binding, values=stack)
+        return placed
+
+    def _output_home(self, value: Value) -> Placed:
+        stack = self.stacks.get(value, (value,)) if self.index is not None else (value,)
+        if value not in self.outputs:
+            dtype = self.cast.written(value.type.dtype)
+            shape = (len(stack), *value.shape) if len(stack) > 1 else value.shape
+            made = self.k.hbm(shape, dtype, f"{value.name}.out", "output")
+            binding = Binding(made.storage.tensor, stack, None, dtype)
+            for member in stack:
+                self.outputs[member] = binding
+        whole = Placed(NkiTensor(self.outputs[value].tensor), LogicalView.dense(value.shape))
+        return self._slice(whole, len(stack), value.shape)
+
+    def _new(self, value: Value, name: str, heads_inside: bool = False) -> Placed:
+        """Return a new value in SBUF if the budget allows, else in HBM.
+
+        With `heads_inside`, [B, H, S, D] lies as [B, S, H, D], as the next linear layer reads it.
+        """
+        dtype = self.residency.stored_dtype(value)
+        shape = value.shape
+        swap = heads_inside and len(shape) == 4
+        if swap:
+            batch, heads, length, size = shape
+            shape = (batch, length, heads * size)
+        needed = self.residency.bytes_of(shape, dtype)
+        reachable = not swap or shape[1] % 128 == 0 or shape[0] == 1 or shape[1] in (32, 64)
+        rows, columns = prod(shape[:-1]), shape[-1] if shape else 1
+        if reachable and self.residency.take(needed):
+            self.spent[value] = needed
+            made = self.k.on_chip(rows, columns, dtype, name)
+        else:
+            made = self.k.hbm((rows, columns), dtype, name, "temporary")
+        view = LogicalView.dense(value.shape)
+        if swap:
+            split = made.view.reshape((value.shape[0], value.shape[2], *value.shape[1::2]))
+            assert split is not None
+            view = split.permute((0, 2, 1, 3))
+        return made.seen_as(view)
+
+    def _output(self, value: Value) -> None:
+        if value in self.outputs:
+            return
+        placed = self.values.get(value) or self._placed(value)
+        with self.recorder.group("outputs"):
+            movement.move(self.k, placed, self._output_home(value))
+
+    def _free(self, position: int) -> None:
+        for value in [v for v in self.spent if self.residency.last_use(v) <= position]:
+            self.residency.give_back(self.spent.pop(value))
+
+
+def _fresh(placed: Placed) -> Placed:
+    """Return the same storage without the memory of a copy in HBM: it was written again."""
+    return Placed(placed.storage, placed.view, placed.columns, placed.rows)
+
+
+def _starred(scope: str) -> str:
+    """Return a layer's scope with its number replaced: it stands for every layer."""
+    parts = scope.split(".")
+    for i, part in enumerate(parts):
+        if part.isdigit():
+            parts[i] = "*"
+            break
+    return ".".join(parts)
+
+
+__all__ = ["Binding", "Lowered", "MemoryRegion", "lower"]
