@@ -76,7 +76,7 @@ def _add_chunks(out: Floats, a: Floats, b: Floats, k_chunk: int) -> None:
 
 def _add_chunks_by_blocks(out: Floats, a: Floats, b: Floats, k_chunk: int) -> None:
     """Fill `out` block by block; no element's own sum changes by it."""
-    rows = max(_BLOCK_ROWS, 2)
+    rows = _BLOCK_ROWS
     for row in range(0, out.shape[-2], rows):
         # The last block must not be a single row, which BLAS would treat as a vector.
         start = min(row, out.shape[-2] - 2)
@@ -93,6 +93,7 @@ def matmul_chunked(
 
     Each chunk is a fused multiply-add over k in order, then one addition: bit for bit what tiles of
     any shape give that add into PSUM chunk after chunk (the conditions are in the module's text).
+    `out` must not overlap the operands.
     """
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -110,7 +111,8 @@ def matmul_chunked(
     result = out if out is not None and out.strides[-1] == out.itemsize else None
     if result is None:
         result = np.empty(shape, np.float32)
-    _add_chunks_by_blocks(result, a, b, k_chunk)
+    with np.errstate(all="ignore"):
+        _add_chunks_by_blocks(result, a, b, k_chunk)
     return _returned(result, out)
 
 

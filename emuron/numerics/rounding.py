@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from emuron.errors import UsageError
 from emuron.numerics.dtypes import DType, bfloat16, float8_e4m3fn, float16, float32, tfloat32
-from emuron.numerics.float_codes import encode, encode_by_table, value_of_code
+from emuron.numerics.float_codes import encode, encode_by_table, encode_half, value_of_code
 from emuron.numerics.random_bits import random_bits
 
 Rounding = Literal["rne", "stochastic"]
@@ -140,7 +140,7 @@ def _to_nearest(x: npt.NDArray[np.float32], dtype: DType, saturate: bool) -> npt
     if dtype == bfloat16:
         return x.astype(ml_dtypes.bfloat16)
     if dtype == float16:
-        return x.astype(np.float16)
+        return encode_half(x).view(np.float16)
     return _drop_low_bits(x, _nearest_even_increment(x))
 
 

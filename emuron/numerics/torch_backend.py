@@ -204,7 +204,6 @@ class TorchBackend:
     bitwise_and = _binary(torch.bitwise_and)
     bitwise_or = _binary(torch.bitwise_or)
     bitwise_xor = _binary(torch.bitwise_xor)
-    invert = _unary(torch.bitwise_not)
     abs = _unary(torch.abs)
     negative = _unary(torch.neg)
     sign = _unary(lambda x: torch.where(torch.isnan(x), x, torch.sign(x)))
@@ -230,6 +229,10 @@ class TorchBackend:
     def where(self, condition: Array, a: Array, b: Array) -> Array:
         """Return a where `condition` is not zero and b elsewhere."""
         return torch.where(condition != 0, a, b)
+
+    def invert(self, a: Array) -> Array:
+        """Return ~a, also for unsigned types, which PyTorch cannot."""
+        return self.asarray(NUMPY.invert(self.numpy(a)))
 
     def left_shift(self, a: Array, b: Array) -> Array:
         """Return a << b; zero from the width of the type on."""
