@@ -78,8 +78,10 @@ class ServerMetrics:
         self._generation_tokens.inc(produced)
         computed = produced
         if plan.kind == "prefill":
-            computed = plan.sequences[0].num_tokens
-            self._prompt_tokens.inc(computed)
+            sequence = plan.sequences[0]
+            computed = sequence.num_tokens
+            if not sequence.output_token_ids:  # a preempted prompt is counted once
+                self._prompt_tokens.inc(computed)
         self._iteration_tokens.observe(computed)
         self._executions.inc(plan.steps)
         padding = self._token_padding if plan.kind == "prefill" else self._seq_padding

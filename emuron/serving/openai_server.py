@@ -72,10 +72,10 @@ class OpenAIServer:
         self._model = model
         self._created_s = int(time.time())
         self._metrics = ServerMetrics(engine.engine, model.name)
-        self.app = FastAPI(title="emuron", version=__version__, lifespan=self._lifespan)
+        self.app = FastAPI(lifespan=self._lifespan, openapi_url=None)
         self._add_routes()
-        self.app.add_exception_handler(EmuronError, _refuse)
-        self.app.add_exception_handler(HTTPException, _refuse)
+        for kind in (EmuronError, HTTPException, Exception):
+            self.app.add_exception_handler(kind, _refuse)
 
     def _add_routes(self) -> None:
         routes: tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...] = (
@@ -301,5 +301,6 @@ def server_config(server: OpenAIServer, log_level: str = "info") -> uvicorn.Conf
 
 
 def run_server(server: OpenAIServer, listener: socket.socket, log_level: str = "info") -> None:
-    """Serve on a bound socket until interrupted."""
-    uvicorn.Server(server_config(server, log_level)).run(sockets=[listener])
+    """Serve on a bound socket until interrupted, then let the requests under way finish."""
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(server_config(server, log_level)).run(sockets=[listener])

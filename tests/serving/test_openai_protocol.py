@@ -1,9 +1,12 @@
 """What a request body may say, and how a bad one is refused."""
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.errors import UsageError
@@ -116,3 +119,26 @@ def test_a_malformed_body_is_refused(data: bytes, message: str) -> None:
 
 def test_a_good_body_is_read() -> None:
     assert parse_json(json.dumps({"a": 1}).encode()) == {"a": 1}
+
+
+TEXTS = st.sampled_from(("", "x", "7", "text", "type", "role", "content", "é", "\ud800"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=6,
+)
+FIELDS = (
+    *("messages", "prompt", "n", "temperature", "top_p", "top_k", "max_tokens", "stop", "seed"),
+    *("stream", "stream_options", "logprobs", "top_logprobs", "logit_bias", "echo", "tools"),
+    *("stop_token_ids", "allowed_token_ids", "min_tokens", "best_of", "response_format"),
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans())
+def test_any_json_is_understood_or_refused_as_a_usage_error(
+    tokenizer: Tokenizer, fields: dict[str, Any], chat: bool
+) -> None:
+    body = {"messages": HELLO, "prompt": "Hello"} | fields
+    with contextlib.suppress(UsageError):
+        (parse_chat if chat else parse_completion)(body, tokenizer)
