@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from emuron.errors import HardwareLimitError, UnknownNameError
+from emuron.errors import HardwareLimitError, UnknownNameError, UsageError
 from emuron.isa.tensor import AccessPattern
 
 if TYPE_CHECKING:
@@ -167,6 +167,10 @@ class Form:
     cost: Cost
     operand_fields: tuple[tuple[str, str], ...]
     plan: Any = field(default=None)  # the functional simulator's prepared execution
+    has_indirection: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.has_indirection = any("." in name for name, _ in self.operand_fields)
 
     @property
     def mnemonic(self) -> str:
@@ -193,12 +197,17 @@ class FormTable:
         `operands` follow `cls.operands`; `attributes` follow `cls.attributes` and must be hashable
         (missing ones at the end take their defaults).
         """
-        key = (
-            cls,
-            attributes,
-            *[o.layout() if isinstance(o, AccessPattern) else o for o in operands],
-        )
-        found = self._by_key.get(key)
+        parts: list[object] = [cls, attributes]
+        for operand in operands:
+            if isinstance(operand, AccessPattern):
+                parts += operand.layout()
+            else:
+                parts.append(operand)
+        key = tuple(parts)
+        try:
+            found = self._by_key.get(key)
+        except TypeError:
+            raise _unusable(cls, operands, attributes) from None
         if found is None:
             found = self._add(cls, operands, attributes)
             self._by_key[key] = found
@@ -213,6 +222,8 @@ class FormTable:
         named: dict[str, Any] = {
             name: value for (name, _), value in zip(cls.operands, operands, strict=True)
         }
+        if not all(_fits(kind, named[name]) for name, kind in cls.operands):
+            raise _unusable(cls, operands, attributes)
         named.update(zip(cls.attributes, attributes, strict=False))
         example = cls(**named)
         example.check(self.core)
@@ -227,6 +238,33 @@ class FormTable:
         )
         self.forms.append(form)
         return form
+
+
+def _fits(kind: str, operand: object) -> bool:
+    """Return whether a value can stand for an operand of that kind."""
+    if isinstance(operand, AccessPattern):
+        return True
+    if operand is None:
+        return kind not in ("In", "Out", "InOut")
+    return kind == "Scalar" and isinstance(operand, float | int)
+
+
+def _unusable(
+    cls: type[Instruction], operands: tuple[object, ...], attributes: tuple[object, ...]
+) -> UsageError:
+    """Return the error for a value that cannot be an operand or attribute."""
+    for (name, kind), operand in zip(cls.operands, operands, strict=False):
+        if not _fits(kind, operand):
+            wanted = "a tensor" + (" or a number" if kind == "Scalar" else "")
+            found = "None" if operand is None else f"{type(operand).__name__} {operand!r:.80}"
+            return UsageError(
+                f"{cls.mnemonic}: {name} must be {wanted} (a view such as tile[0:128, :]); "
+                f"it is {found}."
+            )
+    return UsageError(
+        f"{cls.mnemonic}: an attribute among {', '.join(cls.attributes)} is of a wrong type: "
+        f"{attributes!r}. Numbers, strings, None and tuples of them are possible."
+    )
 
 
 def _present(

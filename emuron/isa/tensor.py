@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 
 from emuron.isa.affine import Affine, Index, base_of, last_of
@@ -22,6 +23,18 @@ class MemoryRegion(enum.StrEnum):
     def is_on_chip(self) -> bool:
         """Whether dimension 0 is the partition dimension."""
         return self is MemoryRegion.sbuf or self is MemoryRegion.psum
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StorageKind:
+    """What layouts take from a tensor: one shared object for equal values, compared by identity."""
+
+    buffer: MemoryRegion
+    dtype: DType
+    row_elements: int
+
+
+storage_kind = cache(StorageKind)
 
 
 @dataclass(slots=True, eq=False)
@@ -45,9 +58,11 @@ class Tensor:
     role: str = "temporary"  # input | output | parameter | temporary
     rivals: tuple[Tensor, ...] = ()
     partition_elements: int = field(init=False)
+    kind: StorageKind = field(init=False)
 
     def __post_init__(self) -> None:
         self.partition_elements = prod(self.shape[1:]) if self.buffer.is_on_chip else 0
+        self.kind = storage_kind(self.buffer, self.dtype, self.partition_elements)
 
     @property
     def size(self) -> int:
@@ -185,18 +200,22 @@ class AccessPattern:
         dtype, shape, strides, start partition and, in PSUM, the byte offset within the tensor.
         """
         tensor = self.tensor
-        buffer = tensor.buffer
-        if buffer is MemoryRegion.sbuf:
-            place: object = self.start_partition
-        elif buffer is MemoryRegion.psum:
-            place = (self.start_partition, self.free_offset_bytes, tensor.address)
-        else:
-            place = None
-        indirect = None
-        if self.indirection is not None:
-            rule = self.indirection
-            indirect = (rule.kind, rule.stride, rule.limit, rule.index.layout())
-        return (buffer, self.dtype, self.shape, self.strides, place, self.row_elements, indirect)
+        kind = tensor.kind
+        place: object = None
+        if kind.row_elements:
+            address = tensor.address
+            if kind.buffer is MemoryRegion.psum:
+                place = (self.start_partition, self.free_offset_bytes, address)
+            else:
+                row = kind.row_elements if self.dtype is kind.dtype else max(1, self.row_elements)
+                place = base_of(self.offset) // row
+                if address is not None:
+                    place += address[0]  # type: ignore[index]  # on chip it is a pair
+        if self.indirection is None:
+            return (kind, self.dtype, self.shape, self.strides, place)
+        rule = self.indirection
+        indirect = (rule.kind, rule.stride, rule.limit, rule.index.layout())
+        return (kind, self.dtype, self.shape, self.strides, place, indirect)
 
     def __repr__(self) -> str:
         return (

@@ -6,20 +6,27 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import prod
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Protocol
 
-from emuron.errors import UsageError
+from emuron.errors import CapacityError, UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex
 from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from emuron.hardware.chip import NeuronCore
 
-_PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = str(Path(__file__).parents[1])
+"""The folder of this package: frames of its files are not a kernel's own."""
+
 _current: ContextVar[Recorder] = ContextVar("recorder")
 
 
@@ -36,19 +43,28 @@ class Recorder:
     With an `executor`, each instruction also runs at once and loops are plain Python loops (a
     kernel by hand). Without one, nothing is computed and `loop` records its body once (the
     compiler, and timing without data). `group` names what instructions belong to: a fixed name, or
-    None for the line of the caller's source.
+    None for the line of the caller's source. `grid` is the number of programs that a kernel was
+    launched with, None for a launch without a grid. `constants` holds the contents of tensors that
+    come with the program.
     """
 
     def __init__(
-        self, core: NeuronCore, name: str = "kernel", executor: Executor | None = None
+        self,
+        core: NeuronCore,
+        name: str = "kernel",
+        executor: Executor | None = None,
+        grid: int | None = None,
     ) -> None:
         self.program = Program(name, core)
         self.core = core
         self.executor = executor
+        self.grid = grid
+        self.constants: dict[Tensor, np.ndarray] = {}
         self._bodies: list[list[Block | Loop]] = [self.program.body]
         self._block: Block | None = None
         self._group: int | None = None
-        self._lines: dict[tuple[object, int], int] = {}
+        self._lines: dict[tuple[CodeType, int], int] = {}
+        self._outside: dict[CodeType, bool] = {}
         self._serial = 0
 
     @contextmanager
@@ -72,12 +88,14 @@ class Recorder:
         """
         program = self.program
         form = program.table.form(cls, operands, attributes)
-        patterns = list(flat_operands(operands))
         block = self._block
         if block is None:
             block = self._block = Block()
             self._bodies[-1].append(block)
         group = self._group if self._group is not None else self._line()
+        patterns = [o for o in operands if isinstance(o, AccessPattern)]
+        if form.has_indirection:
+            patterns = list(flat_operands(operands))
         number = program.tensor_number
         block.append(form.id, group, [(number(p.tensor), p.offset) for p in patterns])
         if self.executor is not None:
@@ -125,16 +143,13 @@ class Recorder:
         role: str = "temporary",
     ) -> Tensor:
         """Allocate a tensor; on chip it is placed after recording unless `address` is given."""
-        if buffer.is_on_chip and shape[0] > self.core.partitions:
-            raise UsageError(
-                f"Tensor {name or 'ndarray'} of shape {list(shape)} has {shape[0]} rows in its "
-                f"first dimension, but {buffer.value} has {self.core.partitions} partitions. "
-                f"Split dimension 0 into tiles of at most {self.core.partitions} rows."
-            )
+        made = to_dtype(dtype)
+        if buffer.is_on_chip:
+            check_allocation(self.core, name or "ndarray", shape, made, buffer)
         return Tensor(
             name or f"{buffer.value}_{self._next()}",
             tuple(shape),
-            to_dtype(dtype),
+            made,
             buffer,
             address,
             aliases=address is not None,
@@ -147,14 +162,42 @@ class Recorder:
 
     def _line(self) -> int:
         frame = sys._getframe(2)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        while not self._is_outside(frame.f_code) and frame.f_back is not None:
             frame = frame.f_back
-        key = (frame.f_code, frame.f_lineno)
+        key = (frame.f_code, frame.f_lasti)
         group = self._lines.get(key)
         if group is None:
             name = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
             group = self._lines[key] = self.program.group_number(name)
         return group
+
+    def _is_outside(self, code: CodeType) -> bool:
+        found = self._outside.get(code)
+        if found is None:
+            found = self._outside[code] = not code.co_filename.startswith(PACKAGE)
+        return found
+
+
+def check_allocation(
+    core: NeuronCore, name: str, shape: tuple[int, ...], dtype: DType, buffer: MemoryRegion
+) -> None:
+    """Refuse an on-chip tensor that no core could hold; raise UsageError or CapacityError."""
+    if not shape or any(count < 1 for count in shape):
+        raise UsageError(f"Tensor {name} has shape {list(shape)}; dimensions are at least 1.")
+    if shape[0] > core.partitions:
+        raise UsageError(
+            f"Tensor {name} of shape {list(shape)} has {shape[0]} rows in its first dimension, "
+            f"but {buffer.value} has {core.partitions} partitions. "
+            f"Split dimension 0 into tiles of at most {core.partitions} rows."
+        )
+    needed = prod(shape[1:]) * dtype.itemsize
+    in_psum = buffer is MemoryRegion.psum
+    limit = core.psum_bytes_per_partition if in_psum else core.sbuf_usable_bytes_per_partition
+    if needed > limit:
+        raise CapacityError(
+            f"Tensor {name} of shape {list(shape)} {dtype} needs {needed} bytes in each partition; "
+            f"{buffer.value} has {limit} on NeuronCore-{core.version}. Tile its free dimensions."
+        )
 
 
 def recorder() -> Recorder:
@@ -166,6 +209,11 @@ def recorder() -> Recorder:
             "This nki call was made outside of a kernel. Call it from a function decorated with "
             "@nki.jit, and run that function with nki.simulate(kernel)(…)."
         ) from None
+
+
+def active_recorder() -> Recorder | None:
+    """Return the active recorder, None outside of a kernel."""
+    return _current.get(None)
 
 
 def recording(core: NeuronCore, name: str, write: Callable[[], object]) -> Program:

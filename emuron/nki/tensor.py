@@ -1,26 +1,34 @@
-"""NkiTensor: the view that kernels hold, index, reshape and hand to instructions."""
+"""NkiTensor: the view that kernels hold, index, reshape and hand to instructions.
+
+Rules: NKI language guide and the `NkiTensor` reference (`nki_api.md` §4).
+"""
 
 from __future__ import annotations
 
+import operator
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index
 from emuron.isa.tensor import AccessPattern, Indirection
+from emuron.nki.shapes import completed, exact_split, rearranged, reshaped_strides
+from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicSlice:
-    """The slice [start, start + size) whose start may depend on a loop; made by `nl.ds`."""
+    """The slice [start, start + size) whose start depends on a loop; made by `nl.ds`."""
 
     start: Index
     size: int
 
 
-Key = Any  # int | Affine | slice | DynamicSlice | Ellipsis | tuple of these
+Key = Any  # int | Affine | slice | DynamicSlice | Ellipsis | [1, 1] tile | tuple of these
 
 
 class NkiTensor(AccessPattern):
@@ -28,7 +36,8 @@ class NkiTensor(AccessPattern):
 
     Indexing gives views. In HBM an int drops its dimension. On chip an int on dimension 0 keeps it
     with size 1, and an int on a free dimension drops it unless fewer than two dimensions would
-    remain, in which case the last one stays with size 1.
+    remain, in which case the last one stays with size 1. A [1, 1] tile as an index addresses its
+    dimension by the value that the tile holds at run time.
     """
 
     __slots__ = ()
@@ -44,31 +53,87 @@ class NkiTensor(AccessPattern):
         return self.tensor.name
 
     def _like(
-        self, shape: tuple[int, ...], strides: tuple[int, ...], offset: Index, dtype: Any = None
+        self,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        offset: Index,
+        dtype: DType | None = None,
     ) -> NkiTensor:
         return NkiTensor(self.tensor, shape, strides, offset, dtype or self.dtype, self.indirection)
 
     def __getitem__(self, key: Key) -> NkiTensor:
-        keys = key if isinstance(key, tuple) else (key,)
-        shape, strides = self.shape, self.strides
-        if len(keys) < len(shape) or Ellipsis in keys:
-            keys = _complete(keys, len(shape))
-        if len(keys) > len(shape):
-            raise UsageError(
-                f"{self.tensor.name} has {len(shape)} dimensions, not the {len(keys)} indexed."
-            )
+        # Kernels index for each instruction: plain slices and ints are done here, in one pass.
+        keys = key if type(key) is tuple else (key,)
+        shape = self.shape
+        if len(keys) != len(shape):
+            return self._general_view(completed(keys, len(shape), self.tensor.name))
+        counts: list[int] = []
+        steps: list[int] = []
+        offset = self.offset
+        on_chip = self.tensor.partition_elements
+        for item, size, stride in zip(keys, shape, self.strides, strict=True):
+            if type(item) is slice:
+                start, stop = item.start, item.stop
+                if item.step is not None:
+                    return self._general_view(keys)
+                if type(start) is int and type(stop) is int and 0 <= start < stop <= size:
+                    counts.append(stop - start)
+                    offset += start * stride
+                elif start is None and stop is None:
+                    counts.append(size)
+                else:
+                    return self._general_view(keys)
+                steps.append(stride)
+            elif type(item) is int and 0 <= item < size and (counts or not on_chip):
+                offset += item * stride
+            else:
+                return self._general_view(keys)
+        if len(counts) < (2 if on_chip and len(shape) > 1 else 1):
+            counts.append(1)
+            steps.append(1)
+        made = _new(NkiTensor)
+        made.tensor = self.tensor
+        made.shape = tuple(counts)
+        made.strides = tuple(steps)
+        made.offset = offset
+        made.dtype = self.dtype
+        made.indirection = self.indirection
+        return made
+
+    def _general_view(self, keys: tuple[Key, ...]) -> NkiTensor:
+        """Return the view for any legal keys; raise OutOfBoundsError or UsageError for others."""
+        if any(item is Ellipsis for item in keys):
+            keys = completed(keys, len(self.shape), self.tensor.name)
+        for axis, item in enumerate(keys):
+            if isinstance(item, AccessPattern):
+                rest = (*keys[:axis], slice(None), *keys[axis + 1 :])
+                return self._general_view(rest)._dynamic(axis, item, keys, self)
         offset = self.offset
         kept: list[tuple[int, int]] = []
         on_chip = self.buffer.is_on_chip
         for axis, item in enumerate(keys):
-            size, stride = shape[axis], strides[axis]
+            size, stride = self.shape[axis], self.strides[axis]
             start, count, step, drops = _resolve(item, size, axis, self)
             offset = offset + start * stride
             if not drops or (on_chip and axis == 0):
                 kept.append((count, stride * step))
-        if len(kept) < (2 if on_chip and len(shape) > 1 else 1):
+        if len(kept) < (2 if on_chip and len(self.shape) > 1 else 1):
             kept.append((1, 1))
         return self._like(tuple(c for c, _ in kept), tuple(s for _, s in kept), offset)
+
+    def _dynamic(
+        self, axis: int, index: AccessPattern, keys: tuple[Key, ...], whole: NkiTensor
+    ) -> NkiTensor:
+        """Return this view, indexed in all other dimensions, with `index` for dimension `axis`."""
+        dropped = sum(type(item) is int for item in keys[:axis])
+        first = int(whole.buffer.is_on_chip and type(keys[0]) is int and axis > 0)
+        return self.select(axis - dropped + first, index)
+
+    def __setitem__(self, key: Key, value: object) -> NoReturn:
+        raise UsageError(
+            f"Cannot assign to elements of tensor {self.tensor.name}. Write with an instruction: "
+            "nisa.dma_copy or nisa.tensor_copy(dst=tensor[…], src=…), or nisa.memset."
+        )
 
     def __bool__(self) -> bool:
         raise UsageError(
@@ -76,78 +141,187 @@ class NkiTensor(AccessPattern):
             "Compare shapes or Python values, or select with nki.isa instructions."
         )
 
-    def reshape(self, shape: tuple[int, ...]) -> NkiTensor:
-        """Return a view of the same elements in row-major order; on chip shape[0] must stay."""
-        shape = tuple(shape)
-        if prod(shape) != self.size:
-            raise UsageError(
-                f"Cannot reshape {self.tensor.name} of shape {list(self.shape)} "
-                f"({self.size} elements) to {list(shape)} ({prod(shape)} elements)."
-            )
-        if self.buffer.is_on_chip and shape[0] != self.shape[0]:
-            raise UsageError(
-                f"Reshaping {self.tensor.name} on chip may not change dimension 0 (partitions) "
-                f"from {self.shape[0]} to {shape[0]}. Copy the data instead."
-            )
-        return self._like(shape, _reshaped_strides(self, shape), self.offset)
+    def _refuse_operator(self, other: object) -> NoReturn:
+        raise UsageError(
+            f"Tensor {self.tensor.name} has no Python operators. Use nl.add(x, y), nl.multiply … "
+            "or an instruction such as nisa.tensor_tensor."
+        )
 
-    def permute(self, dims: tuple[int, ...]) -> NkiTensor:
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse_operator
+    __truediv__ = __rtruediv__ = __matmul__ = __pow__ = _refuse_operator
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse_operator
+
+    def is_contiguous(self) -> bool:
+        """Return whether the view is dense in row-major order (on chip, its free dimensions)."""
+        expected = 1
+        first = 1 if self.buffer.is_on_chip else 0
+        for count, stride in reversed(list(zip(self.shape, self.strides, strict=True))[first:]):
+            if count != 1 and stride != expected:
+                return False
+            expected *= count
+        return True
+
+    def is_indirect(self) -> bool:
+        """Return whether the view is addressed by values known at run time only."""
+        return self.indirection is not None
+
+    def get_pattern(self) -> list[list[int]]:
+        """Return [stride, count] of each dimension, in elements."""
+        return [[stride, count] for stride, count in zip(self.strides, self.shape, strict=True)]
+
+    def slice(self, dim: int, start: Index, end: Index, step: int = 1) -> NkiTensor:
+        """Return the elements start … end − 1 of dimension `dim`, every `step`-th one."""
+        axis = self._axis(dim, "slice")
+        keys = [slice(None)] * self.ndim
+        keys[axis] = slice(start, end, step)
+        return self[tuple(keys)]
+
+    def select(self, dim: int, index: Index | AccessPattern) -> NkiTensor:
+        """Return the view without `dim`, at `index`: an int, or a [1, 1] tile read at run time."""
+        axis = self._axis(dim, "select")
+        if not isinstance(index, AccessPattern):
+            keys: list[Key] = [slice(None)] * self.ndim
+            keys[axis] = index
+            return self[tuple(keys)]
+        if self.buffer.is_on_chip and axis == 0:
+            raise UsageError(
+                f"select: the partition dimension of {self.tensor.name} cannot be addressed by a "
+                "tile. Move the data with nisa.dma_copy, or index it with an int."
+            )
+        self._refuse_indirect("select")
+        made = self.slice(axis, 0, 1)
+        if self.ndim > (2 if self.buffer.is_on_chip else 1):
+            made = made.squeeze_dim(axis)
+        made.indirection = Indirection("scalar", index, self.strides[axis], self.shape[axis])
+        return made
+
+    def vector_select(self, dim: int, vector_offset: AccessPattern) -> NkiTensor:
+        """Return rows of an HBM tensor: row p is row `vector_offset[p, 0]`, read at run time."""
+        if dim != 0 or self.buffer.is_on_chip:
+            raise UsageError("vector_select works on dimension 0 of a tensor in HBM.")
+        self._refuse_indirect("vector_select")
+        made = self._like((vector_offset.shape[0], *self.shape[1:]), self.strides, self.offset)
+        made.indirection = Indirection("vector", vector_offset, self.strides[0], self.shape[0])
+        return made
+
+    def permute(self, dims: Sequence[int]) -> NkiTensor:
         """Return a view with permuted dimensions; on chip dims[0] must be 0."""
-        if self.buffer.is_on_chip and dims[0] != 0:
-            raise UsageError("On chip, dimension 0 (partitions) must stay first in permute.")
+        order = tuple(d + self.ndim if d < 0 else d for d in dims)
+        if sorted(order) != list(range(self.ndim)):
+            raise UsageError(
+                f"permute({list(dims)}) does not name each of the {self.ndim} dimensions of "
+                f"{self.tensor.name} once."
+            )
+        if self.buffer.is_on_chip and order[0] != 0:
+            raise UsageError(
+                "On chip, dimension 0 (partitions) must stay first in permute. Transpose with "
+                "nisa.nc_transpose."
+            )
         return self._like(
-            tuple(self.shape[d] for d in dims), tuple(self.strides[d] for d in dims), self.offset
+            tuple(self.shape[d] for d in order), tuple(self.strides[d] for d in order), self.offset
         )
 
     def broadcast(self, dim: int, size: int) -> NkiTensor:
         """Return a view that repeats a dimension of size 1 (stride 0)."""
-        if self.shape[dim] != 1:
+        axis = self._axis(dim, "broadcast")
+        self._refuse_partitions(axis, "broadcast")
+        if self.shape[axis] != 1:
             raise UsageError(
-                f"broadcast needs dimension {dim} of {self.tensor.name} to have size 1; it has "
-                f"{self.shape[dim]}."
+                f"broadcast needs dimension {axis} of {self.tensor.name} to have size 1; it has "
+                f"{self.shape[axis]}."
             )
-        shape = (*self.shape[:dim], size, *self.shape[dim + 1 :])
-        strides = (*self.strides[:dim], 0, *self.strides[dim + 1 :])
-        return self._like(shape, strides, self.offset)
+        return self._replaced(axis, axis + 1, (size,), (0,))
 
     def expand_dim(self, dim: int) -> NkiTensor:
         """Return a view with a dimension of size 1 inserted before `dim`."""
-        return self._like(
-            (*self.shape[:dim], 1, *self.shape[dim:]),
-            (*self.strides[:dim], 0, *self.strides[dim:]),
-            self.offset,
-        )
+        axis = dim + self.ndim + 1 if dim < 0 else dim
+        if axis == 0:
+            self._refuse_partitions(axis, "expand_dim")
+        return self._replaced(axis, axis, (1,), (0,))
 
     def squeeze_dim(self, dim: int) -> NkiTensor:
         """Return a view without dimension `dim`, which must have size 1."""
-        if self.shape[dim] != 1:
-            raise UsageError(f"squeeze_dim: dimension {dim} has size {self.shape[dim]}, not 1.")
-        return self._like(
-            self.shape[:dim] + self.shape[dim + 1 :],
-            self.strides[:dim] + self.strides[dim + 1 :],
-            self.offset,
+        axis = self._axis(dim, "squeeze_dim")
+        self._refuse_partitions(axis, "squeeze_dim")
+        if self.shape[axis] != 1:
+            raise UsageError(f"squeeze_dim: dimension {axis} has size {self.shape[axis]}, not 1.")
+        return self._replaced(axis, axis + 1, (), ())
+
+    def reshape_dim(self, dim: int, shape: Sequence[int]) -> NkiTensor:
+        """Return a view with one dimension split into several; one of them may be −1."""
+        axis = self._axis(dim, "reshape_dim")
+        counts = exact_split(self.shape[axis], shape, self.tensor.name)
+        if axis == 0 and self.buffer.is_on_chip and counts[0] != self.shape[0]:
+            self._refuse_partitions(axis, "reshape_dim")
+        strides = [self.strides[axis]]
+        for count in reversed(counts[1:]):
+            strides.insert(0, strides[0] * count)
+        return self._replaced(axis, axis + 1, counts, tuple(strides))
+
+    def flatten_dims(self, start_dim: int, end_dim: int) -> NkiTensor:
+        """Return a view with dimensions `start_dim` … `end_dim`, dense together, made one."""
+        first, last = self._axis(start_dim, "flatten_dims"), self._axis(end_dim, "flatten_dims")
+        self._refuse_partitions(first, "flatten_dims")
+        count = prod(self.shape[first : last + 1])
+        strides = reshaped_strides(
+            self.shape[first : last + 1], self.strides[first : last + 1], (count,), self.tensor.name
         )
+        return self._replaced(first, last + 1, (count,), strides)
+
+    def reshape(self, shape: Sequence[int]) -> NkiTensor:
+        """Return a view of the same elements in row-major order; on chip shape[0] must stay."""
+        counts = exact_split(self.size, shape, self.tensor.name)
+        if self.buffer.is_on_chip and counts[0] != self.shape[0]:
+            raise UsageError(
+                f"Reshaping {self.tensor.name} on chip may not change dimension 0 (partitions) "
+                f"from {self.shape[0]} to {counts[0]}. Copy the data instead."
+            )
+        strides = reshaped_strides(self.shape, self.strides, counts, self.tensor.name)
+        return self._like(counts, strides, self.offset)
+
+    def rearrange(
+        self,
+        src_pattern: Sequence[Any],
+        dst_pattern: Sequence[Any],
+        fixed_sizes: dict[str, int] | None = None,
+    ) -> NkiTensor:
+        """Return the view that names in tuples describe, as einops does.
+
+        `("p", ("a", "b"))` to `("p", "b", "a")` splits dimension 1 (one size of each split may be
+        left out of `fixed_sizes`) and permutes.
+        """
+        return rearranged(self, src_pattern, dst_pattern, fixed_sizes or {})
 
     def view(self, dtype: object) -> NkiTensor:
         """Return the same bytes as another dtype; the last dimension scales by the size ratio."""
         new = to_dtype(dtype)
         old_size, new_size = self.dtype.itemsize, new.itemsize
         last = self.shape[-1] * old_size
-        if last % new_size or self.strides[-1] != 1 or isinstance(self.offset, Affine):
+        outer = (*self.strides[:-1], self.offset)
+        if old_size != new_size and (
+            last % new_size
+            or self.strides[-1] != 1
+            or isinstance(self.offset, Affine)
+            or any(int(step) * old_size % new_size for step in outer)  # type: ignore[arg-type]
+        ):
             raise UsageError(
                 f"Cannot view {self!r} as {new}: the last dimension must be contiguous and its "
-                f"{last} bytes a multiple of {new_size}."
+                f"{last} bytes, the offset and the strides multiples of {new_size} bytes."
             )
-        strides = tuple(s * old_size // new_size for s in self.strides[:-1])
-        offset = self.offset * old_size // new_size
+        if old_size == new_size:
+            return self._like(self.shape, self.strides, self.offset, new)
+        strides = tuple(step * old_size // new_size for step in self.strides[:-1])
+        offset = operator.index(self.offset) * old_size // new_size  # type: ignore[arg-type]
         return self._like((*self.shape[:-1], last // new_size), (*strides, 1), offset, new)
+
+    reinterpret_cast = view
 
     def ap(
         self,
-        pattern: list[Any],
+        pattern: Sequence[Any],
         offset: Index | None = None,
-        scalar_offset: NkiTensor | None = None,
-        vector_offset: NkiTensor | None = None,
+        scalar_offset: AccessPattern | None = None,
+        vector_offset: AccessPattern | None = None,
         indirect_dim: int = 0,
         dtype: object | None = None,
     ) -> NkiTensor:
@@ -158,82 +332,132 @@ class NkiTensor(AccessPattern):
         along `indirect_dim` of this view's shape.
         """
         new = self.dtype if dtype is None else to_dtype(dtype)
+        if offset is not None and isinstance(self.offset, int) and self.offset != 0:
+            warnings.warn(
+                f"ap(offset={offset}) on a view of {self.tensor.name} counts from the tensor's "
+                "start; leave offset out to keep the view's own.",
+                stacklevel=2,
+            )
         shape = tuple(int(count) for _, count in pattern)
         strides = tuple(int(step) for step, _ in pattern)
         start = self.offset if offset is None else offset
         made = NkiTensor(self.tensor, shape, strides, start, new)
+        if scalar_offset is not None and vector_offset is not None:
+            raise UsageError("ap takes scalar_offset or vector_offset, not both.")
         index = scalar_offset if vector_offset is None else vector_offset
         if index is not None:
             stride = prod(self.shape[indirect_dim + 1 :])
             kind = "scalar" if vector_offset is None else "vector"
             made.indirection = Indirection(kind, index, stride, self.shape[indirect_dim])
+        _check_pattern(made)
         return made
 
+    def _axis(self, dim: int, method: str) -> int:
+        axis = dim + self.ndim if dim < 0 else dim
+        if not 0 <= axis < self.ndim:
+            raise OutOfBoundsError(
+                f"{method}: {self.tensor.name} has dimensions 0 to {self.ndim - 1}, not {dim}."
+            )
+        return axis
 
-def _complete(keys: tuple[Key, ...], ndim: int) -> tuple[Key, ...]:
-    if Ellipsis in keys:
-        at = keys.index(Ellipsis)
-        fill = ndim - (len(keys) - 1)
-        return (*keys[:at], *[slice(None)] * fill, *keys[at + 1 :])
-    return (*keys, *[slice(None)] * (ndim - len(keys)))
+    def _refuse_partitions(self, axis: int, method: str) -> None:
+        if axis == 0 and self.buffer.is_on_chip:
+            raise UsageError(
+                f"{method} cannot change dimension 0 of {self.tensor.name}: it is the partition "
+                "dimension. Move data between partitions with nisa.nc_transpose or nisa.dma_copy."
+            )
+
+    def _refuse_indirect(self, method: str) -> None:
+        if self.indirection is not None:
+            raise UsageError(f"{method}: {self.tensor.name} is indexed at run time already.")
+
+    def _replaced(
+        self, first: int, last: int, counts: tuple[int, ...], strides: tuple[int, ...]
+    ) -> NkiTensor:
+        """Return the view with dimensions `first` … `last` − 1 replaced."""
+        return self._like(
+            (*self.shape[:first], *counts, *self.shape[last:]),
+            (*self.strides[:first], *strides, *self.strides[last:]),
+            self.offset,
+        )
+
+
+_new = object.__new__
 
 
 def _resolve(item: Key, size: int, axis: int, owner: NkiTensor) -> tuple[Index, int, int, bool]:
     """Return (start, count, step, drops the dimension) of one index."""
     if isinstance(item, slice):
-        start: Index = 0 if item.start is None else item.start
-        stop: Index = size if item.stop is None else item.stop
-        step = 1 if item.step is None else int(item.step)
-        length = stop - start
-        if isinstance(length, Affine):
-            if length.terms:
-                raise UsageError(f"The length of slice {item} depends on a loop; use nl.ds.")
-            length = length.base
-        if isinstance(start, int) and isinstance(stop, int):
-            _within(start, stop, size, axis, owner)
-        return start, -(-int(length) // step), step, False
+        return _resolve_slice(item, size, axis, owner)
     if isinstance(item, DynamicSlice):
         if isinstance(item.start, int):
             _within(item.start, item.start + item.size, size, axis, owner)
         return item.start, item.size, 1, False
     if isinstance(item, Affine):
         return item, 1, 1, True
-    position = int(item)
+    try:
+        position = operator.index(item)
+    except TypeError:
+        raise UsageError(
+            f"Dimension {axis} of {owner.tensor.name} is indexed with {item!r}; use an int, a "
+            "slice, nl.ds(start, size), … or a [1, 1] tile."
+        ) from None
     if position < 0:
         position += size
     _within(position, position + 1, size, axis, owner)
     return position, 1, 1, True
 
 
+def _resolve_slice(
+    item: slice, size: int, axis: int, owner: NkiTensor
+) -> tuple[Index, int, int, bool]:
+    start, stop = _bound(item.start, 0, size), _bound(item.stop, size, size)
+    step = 1 if item.step is None else operator.index(item.step)
+    if step < 1:
+        raise UsageError(
+            f"Slice {item} of {owner.tensor.name} has step {step}; steps are at least 1."
+        )
+    length = stop - start
+    if isinstance(length, Affine):
+        if length.terms:
+            raise UsageError(f"The length of slice {item} depends on a loop; use nl.ds.")
+        length = length.base
+    if isinstance(start, int) and isinstance(stop, int):
+        _within(start, stop, size, axis, owner)
+    return start, -(-int(length) // step), step, False
+
+
+def _bound(value: Any, default: int, size: int) -> Index:
+    if value is None:
+        return default
+    if isinstance(value, Affine):
+        return value
+    position = operator.index(value)
+    return position + size if position < 0 else position
+
+
 def _within(start: int, stop: int, size: int, axis: int, owner: NkiTensor) -> None:
     if not 0 <= start < stop <= size:
         raise OutOfBoundsError(
             f"Index [{start}:{stop}] is outside dimension {axis} of {owner.tensor.name} "
-            f"(shape {list(owner.shape)}, size {size} there). Clamp the slice, say with min()."
+            f"(shape {list(owner.shape)}, size {size} there) or empty. "
+            "Clamp the slice, say with min()."
         )
 
 
-def _reshaped_strides(view: NkiTensor, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return strides that give the same row-major order, or refuse."""
-    old = [(n, s) for n, s in zip(view.shape, view.strides, strict=True) if n != 1]
-    merged: list[tuple[int, int]] = []
-    for count, stride in old:
-        if merged and merged[-1][1] == stride * count:
-            merged[-1] = (merged[-1][0] * count, stride)
-        else:
-            merged.append((count, stride))
-    strides: list[int] = []
-    for count in reversed(shape):
-        if count == 1:
-            strides.append(1)
-            continue
-        run, stride = merged[-1] if merged else (1, 1)
-        if run % count:
-            raise UsageError(
-                f"Cannot reshape {view!r} to {list(shape)} without moving data. Copy it first."
-            )
-        strides.append(stride)
-        merged.pop()
-        if run != count:
-            merged.append((run // count, stride * count))
-    return tuple(reversed(strides))
+def _check_pattern(made: NkiTensor) -> None:
+    """Refuse a raw pattern that leaves the storage or walks partitions with a wrong step."""
+    if made.buffer.is_on_chip and made.shape[0] > 1 and made.strides[0] != made.row_elements:
+        raise UsageError(
+            f"ap: the first pair of {made.tensor.name} steps {made.strides[0]} elements; on chip "
+            f"it runs over partitions, whose step is {made.row_elements} ({made.dtype})."
+        )
+    if made.indirection is not None:
+        return
+    low, high = made.bounds
+    size = made.tensor.nbytes // made.dtype.itemsize
+    if low < 0 or high >= size:
+        raise OutOfBoundsError(
+            f"ap: elements {low} to {high} are outside {made.tensor.name} "
+            f"({size} elements of {made.dtype}). Check pattern and offset."
+        )
