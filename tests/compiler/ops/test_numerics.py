@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emuron.compiler.graph import TensorType
-from emuron.compiler.ops import Autocast
+from emuron.compiler.ops import Autocast, attention
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.binary import Add
 from emuron.compiler.ops.contraction import Linear
@@ -107,3 +107,13 @@ def test_bn_stats_gives_count_mean_and_squares_of_even_and_odd_elements():
     mean, variance = bn_aggr(NUMPY, columns)
     assert mean.item() == np.float32(7.8)
     assert variance.item() == pytest.approx(np.var([1, 10, 3, 20, 5]), rel=2**-22)
+
+
+@pytest.mark.parametrize("example", Attention.examples())
+def test_attention_does_not_depend_on_how_many_heads_are_done_at_once(
+    example, draw, run_op, monkeypatch
+):
+    arrays = draw(example)
+    whole = run_op(example.op, example.types, arrays)
+    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", 1)
+    np.testing.assert_array_equal(run_op(example.op, example.types, arrays)[0], whole[0])
