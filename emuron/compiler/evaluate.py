@@ -48,13 +48,18 @@ class Evaluator:
         self._parameters = {p.value: p for p in graph.parameters}
         self._uses = Counter(v for node in graph.nodes for v in node.inputs)
         self._uses.update(graph.outputs)
+        self._aliased = frozenset(graph.inputs[i] for i in graph.aliases.values())
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(
+        self, inputs: Mapping[str, np.ndarray], *, donate: bool = False
+    ) -> dict[str, np.ndarray]:
         """Return the outputs by name, stored in their dtypes.
 
-        Raises UsageError for a missing, unknown or misshapen input.
+        With `donate`, inputs that the graph aliases to outputs (KV caches) are written in place
+        where possible: each its own array, not used afterwards. Raises UsageError for a missing, unknown
+        or misshapen input.
         """
-        run = _Run(self, inputs)
+        run = _Run(self, inputs, donate=donate)
         for node in self.graph.nodes:
             run.step(node)
         return run.outputs()
@@ -64,8 +69,13 @@ class Evaluator:
         run = _Run(self, inputs, keep=True)
         for node in self.graph.nodes:
             run.step(node)
-        stored = {v.name: run.stored[v] for node in self.graph.nodes for v in node.outputs}
-        return {name: self.backend.numpy(array) for name, array in stored.items()}
+        values = (v for node in self.graph.nodes for v in node.outputs)
+        return {v.name: self.on_host(run.stored[v], v.type.dtype) for v in values}
+
+    def on_host(self, stored: Array, to: DType) -> np.ndarray:
+        """Return a stored array as NumPy's, 8-bit floats in their own type."""
+        found = self.backend.numpy(stored)
+        return found if found.dtype == to.np else found.view(to.np)
 
     def is_parameter(self, value: Value) -> bool:
         """Whether a value is a weight."""
@@ -124,11 +134,21 @@ class _Run:
     """The live values of one evaluation."""
 
     def __init__(
-        self, evaluator: Evaluator, inputs: Mapping[str, np.ndarray], keep: bool = False
+        self,
+        evaluator: Evaluator,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        keep: bool = False,
+        donate: bool = False,
     ) -> None:
         self.evaluator = evaluator
         self.backend = evaluator.backend
         self.keep = keep
+        self.donated = frozenset(
+            v
+            for v in evaluator._aliased
+            if donate and v.name in inputs and np.asarray(inputs[v.name]).flags.writeable
+        )
         self.left = evaluator._uses.copy()
         self.stored: dict[Value, Array] = {}
         self.operands: dict[Value, Array] = {}
@@ -161,7 +181,10 @@ class _Run:
         """Evaluate one node and free what nothing reads any more."""
         evaluator = self.evaluator
         types = tuple(v.type for v in node.inputs)
-        ev = EvalContext(self.backend, evaluator.policy, evaluator.autocast, types)
+        owned = frozenset(
+            i for i, v in enumerate(node.inputs) if v in self.donated and self.left[v] == 1
+        )
+        ev = EvalContext(self.backend, evaluator.policy, evaluator.autocast, types, owned)
         arrays = [self._read(node, index) for index in range(len(node.inputs))]
         try:
             outputs = node.op.evaluate(ev, *arrays)
@@ -183,7 +206,7 @@ class _Run:
         for name, value in zip(graph.output_names, graph.outputs, strict=True):
             is_weight = self.evaluator.is_parameter(value)
             array = self.evaluator.parameter(value, None) if is_weight else self.stored[value]
-            found[name] = self.backend.numpy(array)
+            found[name] = self.evaluator.on_host(array, value.type.dtype)
         return found
 
     def _read(self, node: Node, index: int) -> Array:

@@ -97,6 +97,46 @@ def test_a_wrong_input_is_named(inputs, message):
         Evaluator(_graph()).run(inputs)
 
 
+def _cache_graph(*, read_again: bool = False) -> Graph:
+    b = GraphBuilder("cache")
+    cache = b.input("cache", TensorType((1, 1, 4, 2), float32))
+    update = b.input("update", TensorType((1, 1, 1, 2), float32))
+    at = b.input("at", TensorType((1, 1), int32))
+    b.output("cache", b.scatter(cache, update, at, 2, batched=True), alias=cache)
+    if read_again:
+        b.output("old", b.mul(cache, 1.0))
+    return b.finish()
+
+
+def _cache_inputs() -> dict[str, np.ndarray]:
+    update = np.array([5, 6], np.float32).reshape(1, 1, 1, 2)
+    return {"cache": np.zeros((1, 1, 4, 2), np.float32), "update": update, "at": np.array([[2]])}
+
+
+@pytest.mark.parametrize("donate", [True, False])
+def test_a_cache_is_written_in_place_only_if_donated(donate):
+    inputs = _cache_inputs()
+    found = Evaluator(_cache_graph()).run(inputs, donate=donate)["cache"]
+    assert found[0, 0].tolist() == [[0, 0], [0, 0], [5, 6], [0, 0]]
+    assert inputs["cache"].any() == donate
+
+
+def test_a_donated_cache_that_is_read_later_is_left_whole():
+    outputs = Evaluator(_cache_graph(read_again=True)).run(_cache_inputs(), donate=True)
+    assert not outputs["old"].any()
+    assert outputs["cache"].any()
+
+
+@pytest.mark.torch
+def test_8_bit_floats_come_back_from_torch_in_their_own_type():
+    pytest.importorskip("torch")
+    b = GraphBuilder("g")
+    b.output("y", b.cast(b.input("x", TensorType((3,), float32)), "float8_e4m3"))
+    found = Evaluator(b.finish(), "torch").run({"x": np.array([1, 1.06, -9], np.float32)})["y"]
+    assert found.dtype == ml_dtypes.float8_e4m3
+    assert found.astype(float).tolist() == [1, 1, -9]
+
+
 @pytest.mark.torch
 def test_torch_and_numpy_agree():
     pytest.importorskip("torch")

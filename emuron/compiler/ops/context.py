@@ -45,12 +45,16 @@ NO_AUTOCAST = Autocast()
 
 @dataclass(frozen=True, slots=True)
 class EvalContext:
-    """Back end, rounding policy and casts of one evaluation; `types` are the node's input types."""
+    """Back end, rounding policy and casts of one evaluation of one node.
+
+    `types` are the types of its inputs, `owned` the numbers of those that it may overwrite.
+    """
 
     backend: Backend
     policy: NumericsPolicy = DEFAULT_POLICY
     cast: Autocast = NO_AUTOCAST
     types: tuple[TensorType, ...] = ()
+    owned: frozenset[int] = frozenset()
 
     def rounded(self, x: Array, to: DType) -> Array:
         """Return the float32 array `x` on the grid of `to`, still as float32."""
@@ -62,9 +66,11 @@ class EvalContext:
         """Return the float32 array `x` as a contraction reads operand number `operand`."""
         return self.rounded(x, self.cast.operand(self.types[operand].dtype))
 
-    def copied(self, x: Array, dtype: DType) -> Array:
-        """Return a copy, which may be written, of the array `x` stored as `dtype`."""
-        copy = self.backend.empty(tuple(x.shape), dtype)
+    def writable(self, x: Array, operand: int) -> Array:
+        """Return the stored array `x` of an operand itself if the node owns it, else a copy."""
+        if operand in self.owned:
+            return x
+        copy = self.backend.empty(tuple(x.shape), self.types[operand].dtype)
         self.backend.copyto(copy, x)
         return copy
 

@@ -141,7 +141,7 @@ class DynamicUpdateSlice(Op):
         return (x,)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return a copy of x with the window replaced."""
+        """Return x, or a copy of it, with the window replaced."""
         x, update, start = arrays
         begin = [int(i) for i in ev.backend.numpy(start)]
         for dim, (at, size) in enumerate(zip(begin, update.shape, strict=True)):
@@ -150,7 +150,7 @@ class DynamicUpdateSlice(Op):
                     f"dynamic_update_slice: {at}:{at + size} is outside dimension {dim} of size "
                     f"{x.shape[dim]}"
                 )
-        out = ev.copied(x, ev.types[0].dtype)
+        out = ev.writable(x, 0)
         out[tuple(slice(a, a + n) for a, n in zip(begin, update.shape, strict=True))] = update
         return (out,)
 
@@ -199,10 +199,10 @@ class Scatter(Op):
         return (x,)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return a copy of x with the slices replaced; runs of places are written at once."""
+        """Return x, or a copy of it, with the slices replaced; runs of places at once."""
         x, update, index = arrays
         found = _indices(ev, index, x.shape[self.axis], "scatter")
-        out = ev.copied(x, ev.types[0].dtype)
+        out = ev.writable(x, 0)
         if not self.batched:
             _write(out, update, found, self.axis)
             return (out,)

@@ -1,8 +1,7 @@
-"""Layer and RMS normalisation, with the Vector engine's bn_stats and bn_aggr arithmetic."""
+"""Layer and RMS normalisation over the last dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emuron.compiler.graph import Array, Op, TensorType
@@ -11,7 +10,7 @@ from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.numerics.backend import Backend
+from emuron.isa.normalization import mean_and_variance
 from emuron.numerics.dtypes import float32
 
 BN_STATS_MOST_ELEMENTS = 512
@@ -21,53 +20,6 @@ BN_STATS_MOST_ELEMENTS = 512
 def chunk_size(n: int) -> int:
     """Return the length of the fewest equal chunks of at most 512 that cover n."""
     return -(-n // -(-n // BN_STATS_MOST_ELEMENTS))
-
-
-def bn_stats(b: Backend, data: Array) -> tuple[Array, ...]:
-    """Return count, mean and squares of the even, then of the odd elements of [rows, n].
-
-    For each parity: mean = sum(x) / count;  squares = sum((x - mean) * (x - mean)), float32
-    [rows, 1] each. Without odd elements (n = 1) their three are 0.
-    """
-    columns: list[Array] = []
-    for parity in (0, 1):
-        x = data[:, parity::2]
-        shape = (x.shape[0], 1)
-        count = x.shape[1]
-        if count == 0:
-            columns += [b.full(shape, 0.0, float32)] * 3
-            continue
-        mean = b.divide(b.sum(x, axis=-1, keepdims=True), float(count))
-        away = b.subtract(x, mean)
-        squares = b.sum(b.multiply(away, away), axis=-1, keepdims=True)
-        columns += [b.full(shape, float(count), float32), mean, squares]
-    return tuple(columns)
-
-
-def bn_aggr(b: Backend, columns: Sequence[Array]) -> tuple[Array, Array]:
-    """Return mean and population variance [rows, 1] of (count, mean, squares) triples.
-
-    With c, m, q the rows of counts, means and squares, and row sums in the back end's order:
-    N = sum(c);  mean = sum(c * m) / N;  a = m - mean;
-    variance = (sum(q) + sum((a * a) * c)) / N.
-    """
-    counts, means, squares = (b.concatenate(columns[i::3], 1) for i in range(3))
-
-    def total(x: Array) -> Array:
-        return b.sum(x, axis=-1, keepdims=True)
-
-    n = total(counts)
-    mean = b.divide(total(b.multiply(counts, means)), n)
-    away = b.subtract(means, mean)
-    between = total(b.multiply(b.multiply(away, away), counts))
-    return mean, b.divide(b.add(total(squares), between), n)
-
-
-def mean_and_variance(b: Backend, rows: Array) -> tuple[Array, Array]:
-    """Return mean and population variance [rows, 1] of float32 [rows, n], chunk by chunk."""
-    size = chunk_size(rows.shape[1])
-    chunks = range(0, rows.shape[1], size)
-    return bn_aggr(b, [c for at in chunks for c in bn_stats(b, rows[:, at : at + size])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +67,8 @@ class _Normalization(Op):
 class LayerNorm(_Normalization):
     """y = (x - mean) / sqrt(variance + epsilon) * weight + bias over the last dimension.
 
-    float32 throughout: mean and variance by bn_stats over chunks of at most 512 and bn_aggr;
+    float32 throughout: mean and variance by the Vector engine's bn_stats over the fewest equal
+    chunks of at most 512, then bn_aggr (`emuron.isa.normalization`);
     r = rsqrt(variance + epsilon);  y = (x - mean) * r;  then * weight, then + bias; one rounding.
     """
 
@@ -139,7 +92,7 @@ class LayerNorm(_Normalization):
         b = ev.backend
         x = arrays[0]
         rows = b.reshape(x, (-1, x.shape[-1]))
-        mean, variance = mean_and_variance(b, rows)
+        mean, variance = mean_and_variance(b, rows, chunk_size(rows.shape[1]))
         r = b.rsqrt(b.add(variance, self.epsilon))
         y = b.multiply(b.subtract(rows, mean), r)
         if len(arrays) > 1:

@@ -13,8 +13,9 @@ from emuron.compiler.ops import Autocast, attention
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.binary import Add
 from emuron.compiler.ops.contraction import Linear
-from emuron.compiler.ops.normalize import bn_aggr, bn_stats, chunk_size
+from emuron.compiler.ops.normalize import LayerNorm, chunk_size
 from emuron.errors import UnknownNameError
+from emuron.isa.normalization import bn_aggregate, bn_statistics
 from emuron.numerics import matmul
 from emuron.numerics.dtypes import bfloat16, bool_, float32
 from emuron.numerics.numpy_backend import NUMPY
@@ -100,13 +101,14 @@ def test_rows_are_cut_into_the_fewest_equal_chunks(n, size):
     assert chunk_size(n) == size
 
 
-def test_bn_stats_gives_count_mean_and_squares_of_even_and_odd_elements():
-    """NKI: count, mean and variance times count of the even, then of the odd elements."""
-    columns = bn_stats(NUMPY, np.array([[1, 10, 3, 20, 5]], np.float32))
-    assert [float(c.item()) for c in columns] == [3, 3, 8, 2, 15, 50]
-    mean, variance = bn_aggr(NUMPY, columns)
-    assert mean.item() == np.float32(7.8)
-    assert variance.item() == pytest.approx(np.var([1, 10, 3, 20, 5]), rel=2**-22)
+def test_layer_norm_takes_its_statistics_from_the_vector_engine(run_op):
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((3, 768)).astype(np.float32)
+    stats = [bn_statistics(NUMPY, x[:, at : at + 384]) for at in (0, 384)]
+    mean, variance = np.split(bn_aggregate(NUMPY, np.concatenate(stats, 1)), 2, axis=1)
+    scale = np.float32(1) / np.sqrt(variance + np.float32(1e-12))
+    (found,) = run_op(LayerNorm(1e-12), (TensorType(x.shape, float32),), [x])
+    np.testing.assert_array_equal(found, (x - mean) * scale)
 
 
 @pytest.mark.parametrize("example", Attention.examples())
