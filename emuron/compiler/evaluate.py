@@ -56,8 +56,8 @@ class Evaluator:
         """Return the outputs by name, stored in their dtypes.
 
         With `donate`, inputs that the graph aliases to outputs (KV caches) are written in place
-        where possible: each its own array, not used afterwards. Raises UsageError for a missing, unknown
-        or misshapen input.
+        where possible: each must be an array of its own, and not be used afterwards. Raises
+        UsageError for a missing, unknown or misshapen input.
         """
         run = _Run(self, inputs, donate=donate)
         for node in self.graph.nodes:
