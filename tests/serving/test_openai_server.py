@@ -66,12 +66,23 @@ class Running:
         self._thread.join(timeout=10)
         self._listener.close()
 
-    def blocks_are_free(self) -> bool:
+    def wait_until_idle(self) -> None:
         for _ in range(500):
-            if self.engine.scheduler.kv.usage == 0.0 and not self.engine.has_unfinished_requests:
-                return True
+            if not self.engine.has_unfinished_requests:
+                return
             time.sleep(0.01)
-        return False
+        raise AssertionError("requests are still under way")
+
+    def aborted(self) -> float:
+        """How many requests ended because nobody read their answers."""
+        families = parser.text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "vllm:request_success_total"
+            and sample.labels["finished_reason"] == "abort"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -129,20 +140,26 @@ def test_sixteen_clients_at_once_get_the_texts_of_one_after_another(
 
 def test_a_client_that_hangs_up_frees_its_blocks(running: Running, http: "httpx.Client") -> None:
     body = {"model": "tiny", "messages": HELLO, "ignore_eos": True, "stream": True}
+    before = running.aborted()
     with http.stream("POST", "/v1/chat/completions", json=body) as response:
         lines = response.iter_lines()
         next(lines)
         assert running.engine.scheduler.kv.usage > 0
-    assert running.blocks_are_free()
+    running.wait_until_idle()
+    assert running.engine.scheduler.kv.usage == 0.0
+    assert running.aborted() == before + 1
 
 
 def test_a_client_that_does_not_wait_for_a_whole_answer_frees_its_blocks(
     running: Running, http: "httpx.Client"
 ) -> None:
     body = {"model": "tiny", "messages": HELLO, "ignore_eos": True, "n": 8}
+    before = running.aborted()
     with pytest.raises(httpx.TimeoutException):
         http.post("/v1/chat/completions", json=body, timeout=0.15)
-    assert running.blocks_are_free()
+    running.wait_until_idle()
+    assert running.engine.scheduler.kv.usage == 0.0
+    assert running.aborted() == before + 8
 
 
 def test_n_choices_differ_and_usage_counts_them_all(client: "openai.OpenAI") -> None:
