@@ -1,0 +1,101 @@
+"""Small programs for the tests of placement, dependencies and timing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from emuron.hardware.catalog import chip
+from emuron.hardware.chip import Chip
+from emuron.isa import dma, scalar_engine, tensor_engine, vector_copies, vector_engine
+from emuron.isa.affine import Affine, Index, LoopIndex
+from emuron.isa.instruction import flat_operands, instruction_class
+from emuron.isa.program import Block, Loop, Program
+from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.numerics.dtypes import dtype
+
+REGISTERED = (dma, scalar_engine, tensor_engine, vector_copies, vector_engine)
+
+
+class ProgramWriter:
+    """Writes a Program instruction by instruction, without checks beyond the instructions' own."""
+
+    def __init__(self, name: str = "trn2", *, sbuf_bytes: int | None = None) -> None:
+        self.chip: Chip = chip(name)
+        self.core = self.chip.core
+        if sbuf_bytes is not None:
+            self.core = replace(self.core, sbuf_usable_bytes_per_partition=sbuf_bytes)
+        self._program = Program("test", self.core)
+        self.body = self._program.body
+        self._block = Block()
+
+    def program(self) -> Program:
+        return self._program
+
+    def sbuf(self, name: str, elements: int, kind: str = "bfloat16") -> Tensor:
+        return Tensor(name, (128, elements), dtype(kind), MemoryRegion.sbuf)
+
+    def psum(self, name: str, elements: int) -> Tensor:
+        return Tensor(name, (128, elements), dtype("float32"), MemoryRegion.psum)
+
+    def hbm(self, name: str, shape: tuple[int, ...], role: str = "temporary") -> Tensor:
+        return Tensor(name, shape, dtype("bfloat16"), MemoryRegion.shared_hbm, role=role)
+
+    def issue(
+        self, block: Block | None, nki: str, *operands: AccessPattern, attributes: Any = ()
+    ) -> None:
+        if block is None:
+            block = self._block
+            if not self.body or self.body[-1] is not block:
+                block = self._block = Block()
+                self.body.append(block)
+        form = self._program.table.form(instruction_class(nki), operands, attributes)
+        numbers = [
+            (self._program.tensor_number(o.tensor), o.offset) for o in flat_operands(operands)
+        ]
+        block.append(form.id, self._program.group_number("layer"), numbers)
+
+    def copy(self, target: Tensor, source: Tensor, block: Block | None = None) -> None:
+        self.issue(block, "tensor_copy", AccessPattern(target), AccessPattern(source))
+
+    def memset(self, target: Tensor, block: Block | None = None) -> None:
+        self.issue(block, "memset", AccessPattern(target), attributes=(0.0,))
+
+    def add(self, target: Tensor, a: Tensor, b: Tensor, block: Block | None = None) -> None:
+        operands = (AccessPattern(target), AccessPattern(a), AccessPattern(b))
+        self.issue(block, "tensor_tensor", *operands, attributes=("add",))
+
+    def transfer(
+        self, target: AccessPattern, source: AccessPattern, block: Block | None = None
+    ) -> None:
+        self.issue(block, "dma_copy", target, source)
+
+    def load(
+        self, target: Tensor, source: Tensor, offset: Index = 0, block: Block | None = None
+    ) -> None:
+        row = source.shape[-1]
+        columns = prod(target.shape[1:])
+        view = AccessPattern(source, (128, columns), (row, 1), offset)
+        self.transfer(AccessPattern(target), view, block)
+
+    def store(
+        self, target: Tensor, source: Tensor, offset: Index = 0, block: Block | None = None
+    ) -> None:
+        row = target.shape[-1]
+        columns = prod(source.shape[1:])
+        view = AccessPattern(target, (128, columns), (row, 1), offset)
+        self.transfer(view, AccessPattern(source), block)
+
+    def matmul(
+        self, target: Tensor, stationary: Tensor, moving: Tensor, block: Block | None = None
+    ) -> None:
+        operands = (AccessPattern(target), AccessPattern(stationary), AccessPattern(moving))
+        self.issue(block, "nc_matmul", *operands)
+
+    def loop(self, trip: int, body: list[Block | Loop] | None = None) -> tuple[Affine, Block]:
+        """Open a loop; return its index and the block of its body."""
+        index = LoopIndex(f"i{len(self.body)}", trip)
+        block = Block()
+        (self.body if body is None else body).append(Loop(index, [block]))
+        return Affine.of(index), block
