@@ -269,11 +269,13 @@ class KernelContext:
         """Copy a PSUM tile to SBUF on the Scalar engine (the Vector engine has more to do)."""
         nisa.activation(dst, "copy", src)
 
-    def filled(self, value: float, columns: int, rows: int = 128) -> NkiTensor:
-        """Return [rows, columns] float32 of one value, made once."""
-        key = (value, columns, rows)
+    def filled(
+        self, value: float, columns: int, rows: int = 128, dtype: DType = float32
+    ) -> NkiTensor:
+        """Return [rows, columns] of one value, made once."""
+        key = (value, columns, rows, dtype)
         if key not in self._filled:
-            made = self.sbuf((rows, columns), float32, "filled")
+            made = self.sbuf((rows, columns), dtype, "filled")
             nisa.memset(made, value)
             self._filled[key] = made
         return self._filled[key]
@@ -316,9 +318,9 @@ class KernelContext:
         bank = self.core.moving_max
         for start in range(0, count, bank):
             width = min(bank, count - start)
-            copies = self.psum((rows, width), row.dtype)
+            copies = self.psum((rows, width), float32)
             moving = line[:, start : start + width]
-            nisa.nc_matmul(copies, self.filled(1.0, rows, 1), moving, accumulate=False)
+            nisa.nc_matmul(copies, self.filled(1.0, rows, 1, row.dtype), moving, accumulate=False)
             self.evict(made[:, start : start + width], copies)
         return made
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -57,21 +59,31 @@ class LinearPacking:
         return np.ascontiguousarray(split.transpose(0, 3, 2, 1))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Epilogue:
+    """What happens to a product on its way out of PSUM, in this order, each in float32."""
+
+    bias: Placed | None = None
+    activation: str | None = None
+    added: Placed | None = None
+
+
 def linear(
     k: KernelContext,
     x: Placed,
     weight: Placed,
     packing: LinearPacking,
-    bias: Placed | None,
     out: Placed,
-    activation: str | None = None,
+    epilogue: Epilogue,
 ) -> None:
-    """Write out[r, n] = sum x[r, c] · weight[n, c] + bias[n], then an activation function.
+    """Write out[r, n] = epilogue(sum x[r, c] · weight[n, c]).
 
     `weight` is packed and already of the dtype in which the product is taken; x is rounded to it.
     """
     rows = x.view.matrix().shape[0]
     x = k.reachable(x, packing.inputs)
+    if epilogue.added is not None:
+        epilogue = replace(epilogue, added=k.reachable(epilogue.added, packing.outputs))
     dtype = weight.dtype
     fitting = _TILE_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
     step = min(rows, max(128, fitting))
@@ -80,9 +92,10 @@ def linear(
         moved = k.transposed(x, part, dtype)
         full, rest = divmod(packing.outputs, packing.columns)
         for group in k.loop(full, unroll=2, name="group"):
-            _group(k, moved, weight, packing, (group, packing.columns), bias, out, part, activation)
+            columns = (group, packing.columns)
+            _group(k, moved, weight, packing, columns, epilogue, out, part)
         if rest:
-            _group(k, moved, weight, packing, (full, rest), bias, out, part, activation)
+            _group(k, moved, weight, packing, (full, rest), epilogue, out, part)
 
 
 def _group(
@@ -91,27 +104,30 @@ def _group(
     weight: Placed,
     packing: LinearPacking,
     group: tuple[Index, int],
-    bias: Placed | None,
+    epilogue: Epilogue,
     out: Placed,
     part: tuple[int, int],
-    activation: str | None,
 ) -> None:
+    """Write one group of output columns for a range of rows."""
     index, width = group
-    first = index * packing.columns
+    columns = (index * packing.columns, width)
     tile = k.sbuf((128, packing.blocks, width), weight.dtype, "weight")
     nisa.dma_copy(tile, weight.storage[index, :, :, :width])
     line = None
-    if bias is not None:
-        line = k.spread(bias, min(128, part[1]), (first, width))
-    for row, count in k.row_tiles(part[1], out):
+    if epilogue.bias is not None:
+        line = k.spread(epilogue.bias, min(128, part[1]), columns)
+    added = epilogue.added
+    for row, count in k.row_tiles(part[1], out, *([added] if added is not None else [])):
         rows = (part[0] + row, count)
-        target = k.target(out, rows, (first, width))
+        target = k.target(out, rows, columns)
+        other = None if added is None else k.read(added, rows, columns)
         for column in range(0, width, _PSUM_COLUMNS):
             span = slice(column, min(width, column + _PSUM_COLUMNS))
             product = k.psum((count, span.stop - column), float32)
             contract(product, moved[:, :, row : row + count], tile[:, :, span], packing.inputs)
-            _evict(k, target[:, span], product, None if line is None else line[:count, span], activation)
-        k.finish(target, out, rows, (first, width))
+            pieces = [None if t is None else t[:count, span] for t in (line, other)]
+            _evict(k, target[:, span], product, pieces, epilogue.activation)
+        k.finish(target, out, rows, columns)
 
 
 def contract(product: NkiTensor, stationary: NkiTensor, moving: NkiTensor, inputs: int) -> None:
@@ -127,18 +143,31 @@ def _evict(
     k: KernelContext,
     target: NkiTensor,
     product: NkiTensor,
-    bias: NkiTensor | None,
+    pieces: list[NkiTensor | None],
     activation: str | None,
 ) -> None:
-    if bias is None:
-        nisa.activation(target, activation or "copy", product)
-        return
-    if activation is None:
-        nisa.tensor_tensor(target, product, bias, "add")
-        return
-    biased = k.sbuf(target.shape, float32)
-    nisa.tensor_tensor(biased, product, bias, "add")
-    nisa.activation(target, activation, biased)
+    """Take a product out of PSUM: plus the bias, through a function, plus another value."""
+    bias, added = pieces
+    steps: list[Callable[[NkiTensor, NkiTensor], None]] = []
+    for piece in (bias, added):
+        if piece is not None:
+            steps.append(partial(_add, piece))
+        if piece is bias and (activation is not None or (bias is None and added is None)):
+            steps.append(partial(_apply, activation or "copy"))
+    source = product
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
+        result = target if last else k.sbuf(target.shape, float32)
+        step(result, source)
+        source = result
+
+
+def _add(piece: NkiTensor, target: NkiTensor, source: NkiTensor) -> None:
+    nisa.tensor_tensor(target, source, piece, "add")
+
+
+def _apply(function: str, target: NkiTensor, source: NkiTensor) -> None:
+    nisa.activation(target, function, source)
 
 
 def matmul(k: KernelContext, x: Placed, y: Placed, out: Placed, dtype: DType) -> None:
@@ -175,13 +204,33 @@ def _entry(value: Placed, index: int) -> Placed:
 def on_partitions(k: KernelContext, value: Placed, dtype: DType) -> NkiTensor:
     """Return a matrix with its rows on partitions: [128, blocks, columns], rounded to `dtype`."""
     rows, columns = value.view.matrix().shape
+    if value.dtype == dtype and (own := _own_rows(value, rows, columns)) is not None:
+        return own
     made = k.sbuf((min(128, rows), -(-rows // 128), columns), dtype, "rows")
     for start in range(0, rows, 128):
         count = min(128, rows - start)
         part = made[:count, start // 128]
-        pattern = k.spill(value).pattern((start, count), (0, columns))
-        if value.dtype == dtype and not value.on_chip and pattern is not None:
+        pattern = None if value.on_chip else value.pattern((start, count), (0, columns))
+        if value.dtype == dtype and pattern is not None:
             nisa.dma_copy(part, pattern)
         else:
             nisa.tensor_copy(part, k.read(value, (start, count), (0, columns)), engine="vector")
     return made
+
+
+def _own_rows(value: Placed, rows: int, columns: int) -> NkiTensor | None:
+    """Return a value's own bytes as [128, blocks, columns] if they lie so, else None."""
+    first = value.pattern((0, min(128, rows)), (0, columns)) if value.on_chip else None
+    if first is None or first.ndim > 2 or len(value.view.matrix().dims[0]) > 1:
+        return None
+    if rows > 128 and value.pattern((128, min(128, rows - 128)), (0, columns)) is None:
+        return None
+    return NkiTensor(
+        first.tensor,
+        (first.shape[0], -(-rows // 128), columns),
+        (first.strides[0], value.columns, first.strides[1]),
+        first.offset,
+        first.dtype,
+    )
+
+

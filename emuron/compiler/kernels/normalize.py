@@ -86,9 +86,7 @@ def _line(k: KernelContext, value: Placed | None, rows: int, columns: int) -> Nk
     return None if value is None else k.spread(value, min(128, rows), (0, columns))
 
 
-def _statistics(
-    k: KernelContext, tile: NkiTensor, chunk: int
-) -> tuple[NkiTensor, NkiTensor]:
+def _statistics(k: KernelContext, tile: NkiTensor, chunk: int) -> tuple[NkiTensor, NkiTensor]:
     """Return mean and population variance [rows, 1] by bn_stats and bn_aggr."""
     count, columns = tile.shape
     starts = range(0, columns, chunk)

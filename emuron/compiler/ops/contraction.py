@@ -8,7 +8,7 @@ from typing import ClassVar
 from emuron.compiler.graph import Array, Op, TensorType
 from emuron.compiler.kernels import linear
 from emuron.compiler.kernels.context import KernelContext, Placed
-from emuron.compiler.kernels.linear import LinearPacking
+from emuron.compiler.kernels.linear import Epilogue, LinearPacking
 from emuron.compiler.ops.arguments import (
     require,
     require_float,
@@ -60,15 +60,19 @@ class Linear(Op):
         inputs: tuple[Placed, ...],
         outputs: tuple[Placed, ...],
         epilogue: Op | None = None,
+        added: Placed | None = None,
     ) -> None:
-        """Stream the weight against the rows; `epilogue` is an activation that joins the write."""
+        """Stream the weight against the rows.
+
+        `epilogue` is an activation that joins the write, or the sum with `added`.
+        """
         x, weight = inputs[:2]
         bias = inputs[2] if len(inputs) == 3 else None
         function = getattr(epilogue, "activation", None)
         packing = LinearPacking(outputs[0].shape[-1], x.shape[-1], weight.dtype.itemsize)
         if weight.shape != packing.shape:
             raise UnsupportedOpError("linear has a kernel only where its weight is a parameter")
-        linear.linear(k, x, weight, packing, bias, outputs[0], function)
+        linear.linear(k, x, weight, packing, outputs[0], Epilogue(bias, function, added))
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return matmul_chunked(x, weight transposed) + bias."""

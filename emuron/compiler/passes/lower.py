@@ -104,8 +104,7 @@ class _Lowering:
                 scope = _starred(node.scope) if star else node.scope
                 with self.recorder.group(scope or self.graph.name):
                     self._node(node)
-            if not star:
-                self._free(self.position[node])
+            self._free(self.position[node])
 
     def _repeat(self, segment: Segment) -> None:
         """Write the body of equal layers once, with two buffers for what passes between them."""
@@ -119,7 +118,11 @@ class _Lowering:
         entered = {
             q: self._entered(first.inputs[p], first.outputs[q]) for p, q in segment.carried.items()
         }
-        buffers = {q: (pair, self._twin(pair, first.outputs[q])) for q, pair in entered.items()}
+        kept = [self.spent.pop(first.inputs[p], 0) for p in segment.carried]
+        buffers = {
+            q: (entered[q], self._twin(entered[q], first, first.inputs[p], first.outputs[q]))
+            for p, q in segment.carried.items()
+        }
         left = self.residency.left_bytes
         before = dict(self.values)
         for turn, index in enumerate(self.k.loop(segment.count, unroll=2, name="layer")):
@@ -136,12 +139,9 @@ class _Lowering:
         self.residency.left_bytes = left
         self.values = before
         last = segment.blocks[-1]
-        for q, pair in buffers.items():
+        for (q, pair), spent in zip(buffers.items(), kept, strict=True):
             self.values[last.outputs[q]] = _fresh(pair[segment.count % 2])
-        for q in own:
-            for i, value in enumerate(self.stacks[first.outputs[q]]):
-                self.outputs[value] = self.outputs[first.outputs[q]]
-                del i
+            self.spent[last.outputs[q]] = spent
         self._free(self.position[last.nodes[-1]])
 
     def _entered(self, value: Value, like: Value) -> Placed:
@@ -158,28 +158,40 @@ class _Lowering:
         movement.move(self.k, placed, made)
         return made
 
-    def _twin(self, placed: Placed, value: Value) -> Placed:
-        if placed.on_chip and self.residency.take(
-            self.residency.bytes_of(value.shape, placed.dtype)
-        ):
+    def _twin(self, placed: Placed, block: Block, entering: Value, leaving: Value) -> Placed:
+        """Return the buffer in which a layer leaves what the next one enters with.
+
+        It is the same one if the layer has read what entered before it writes what leaves.
+        """
+        reads = [i for i, node in enumerate(block.nodes) if self._reads(node, entering)]
+        writes = next(i for i, node in enumerate(block.nodes) if leaving in node.outputs)
+        if max(reads, default=-1) < writes:
+            return placed
+        size = self.residency.bytes_of(leaving.shape, placed.dtype)
+        if placed.on_chip and self.residency.take(size):
             made = self.k.on_chip(placed.rows, placed.columns, placed.dtype, "layer_out")
             return made.seen_as(placed.view)
-        return self.k.hbm(value.shape, placed.dtype, "layer_out", "temporary")
+        return self.k.hbm(leaving.shape, placed.dtype, "layer_out", "temporary")
+
+    def _reads(self, node: Node, value: Value) -> bool:
+        """Tell whether a node reads a value, through views too."""
+        views = [n.outputs[0] for n, _ in self.residency.users(value) if n.op.name in VIEWS]
+        return value in node.inputs or any(self._reads(node, view) for view in views)
 
     # Nodes
 
     def _node(self, node: Node) -> None:
-        fused = self._epilogue(node)
-        outputs = (fused or node).outputs
         if node.op.name in VIEWS and self._view(node):
             return
+        fused = self._epilogue(node)
+        outputs = (fused or node).outputs
         inputs = tuple(self._operand(node, i) for i in range(len(node.inputs)))
-        placed = tuple(self._target(node, v) for v in outputs)
+        joined: dict[str, Any] = {}
+        if fused is not None:
+            joined = {"epilogue": fused.op, "added": self._other(fused, node.outputs[0])}
+        placed = tuple(self._target(fused or node, v) for v in outputs)
         try:
-            if fused is not None:
-                node.op.lower(self.k, inputs, placed, epilogue=fused.op)  # type: ignore[call-arg]
-            else:
-                node.op.lower(self.k, inputs, placed)
+            node.op.lower(self.k, inputs, placed, **joined)
         except UnsupportedOpError as error:
             where = node.source or node.scope or node.name
             raise UnsupportedOpError(f"{node.op.name} at {where}: {error}") from error
@@ -189,14 +201,24 @@ class _Lowering:
         self.values.update(zip(outputs, placed, strict=True))
 
     def _epilogue(self, node: Node) -> Node | None:
-        """Return the activation that may join a linear layer: its only reader."""
+        """Return the node that may join a linear layer: its only reader, a function or a sum."""
         users = self.residency.users(node.outputs[0])
         if node.op.name != "linear" or len(users) != 1 or self.residency.is_output(node.outputs[0]):
             return None
         reader = users[0][0]
-        is_function = getattr(reader.op, "activation", None) is not None
         exact = self.cast.written(node.outputs[0].type.dtype) == "float32"
-        return reader if is_function and exact and reader.scope == node.scope else None
+        if not exact or reader.scope != node.scope:
+            return None
+        if getattr(reader.op, "activation", None) is not None:
+            return reader
+        others = [v for v in reader.inputs if v is not node.outputs[0]]
+        ready = len(others) == 1 and others[0] in self.values
+        return reader if reader.op.name == "add" and ready else None
+
+    def _other(self, reader: Node, value: Value) -> Placed | None:
+        """Return the operand of a sum that is not `value`."""
+        others = [self.values[v] for v in reader.inputs if v is not value]
+        return others[0] if others else None
 
     def _view(self, node: Node) -> bool:
         source = self._operand(node, 0)
