@@ -195,6 +195,10 @@
   colourBy.addEventListener("change", redraw);
   themeButton.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; nameTheme(); readPalette(); redraw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { nameTheme(); readPalette(); redraw(); });
+  // Paper is white: print in the light theme, whatever is chosen.
+  let chosen;
+  addEventListener("beforeprint", () => { chosen = root.dataset.theme; root.dataset.theme = "light"; readPalette(); draw(); });
+  addEventListener("afterprint", () => { if (chosen) root.dataset.theme = chosen; else delete root.dataset.theme; readPalette(); draw(); });
   new ResizeObserver(redraw).observe(canvas.parentElement);
   readPalette();
   draw();
