@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from emuron.errors import CapacityError
@@ -95,18 +96,47 @@ class _Arena:
     def take(self, size: int, forbidden: Iterable[tuple[int, int]]) -> int | None:
         """Take `size` bytes outside the forbidden stretches; return the first, None if none."""
         size = self._rounded(size)
-        best: tuple[int, int] | None = None
-        forbidden = sorted(forbidden)
-        for start in self._starts(forbidden):
-            freed = self._freed(start, start + size)
-            if freed is None or any(a < start + size and start < b for a, b in forbidden):
-                continue
-            found = (freed if self._oldest_first else 0, start)
-            best = found if best is None else min(best, found)
+        blocked = sorted(forbidden)
+        candidates = self._candidates(size) if not blocked else self._beside(size, blocked)
+        best = min(candidates, default=None)
         if best is None:
             return None
         self._mark(best[1], best[1] + size, None)
         return best[1]
+
+    def _candidates(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield (row at which the last of its bytes was freed, first byte) of every gap's starts.
+
+        One sweep with a window over the stretches; `latest` holds the window's possible maxima.
+        """
+        stretches, right = self._stretches, 0
+        rows = [_NEVER if freed is None else freed for _, _, freed in stretches]
+        latest: deque[int] = deque()  # positions of free stretches, by falling row
+        for left, (start, _, freed) in enumerate(stretches):
+            if latest and latest[0] < left:
+                latest.popleft()
+            if freed is None:
+                right = max(right, left + 1)
+                continue
+            right = max(right, left)
+            while right < len(stretches) and stretches[right][0] < start + size:
+                row = stretches[right][2]
+                if row is None:
+                    break
+                while latest and rows[latest[-1]] <= row:
+                    latest.pop()
+                latest.append(right)
+                right += 1
+            if right and stretches[right - 1][1] >= start + size:
+                yield (rows[latest[0]] if self._oldest_first else 0), start
+
+    def _beside(self, size: int, forbidden: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Yield what `_candidates` does, outside of forbidden stretches."""
+        for start in self._starts(forbidden):
+            freed = self._freed(start, start + size)
+            if freed is None or any(a < start + size and start < b for a, b in forbidden):
+                continue
+            yield (freed if self._oldest_first else 0), start
 
     def release(self, start: int, size: int, row: int) -> None:
         """Give bytes back after a row."""

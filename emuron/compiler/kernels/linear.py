@@ -232,5 +232,3 @@ def _own_rows(value: Placed, rows: int, columns: int) -> NkiTensor | None:
         first.offset,
         first.dtype,
     )
-
-

@@ -1,0 +1,221 @@
+"""`compile_model`: a model on an instance, ready to run, to time and to report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from emuron.compiler.evaluate import Evaluator, WeightCache
+from emuron.compiler.frontends.hf import HFModel
+from emuron.compiler.graph import Graph
+from emuron.compiler.ops import Autocast
+from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
+from emuron.errors import UnknownNameError, UsageError
+from emuron.hardware.catalog import instance as find_instance
+from emuron.hardware.instance import Instance
+from emuron.hardware.price import usd_per_million
+from emuron.numerics.backend import Backend, get_backend
+from emuron.runtime.device import Device
+from emuron.runtime.executable import Executable
+from emuron.runtime.latency import Latency
+from emuron.sim.timing import TimingResult
+from emuron.trace.quantity import bytes_text
+from emuron.trace.report import Cost, Fidelity, Figure, RunReport
+from emuron.trace.trace import Trace
+
+FIDELITIES = ("operator", "instruction")
+PURCHASES = (("on_demand", "On demand"), ("ri_effective", "Reserved (effective)"))
+
+
+@dataclass(eq=False)
+class CompiledModel:
+    """A graph compiled for one core of an instance; every core runs it (data parallel)."""
+
+    graph: Graph
+    instance: Instance
+    options: CompileOptions
+    batch: int
+    weights: WeightCache = field(default_factory=WeightCache)
+
+    @cached_property
+    def executable(self) -> Executable:
+        """The program of one core; compiled when first asked for."""
+        return compile_graph(self.graph, self.instance.chip.core, self.options)
+
+    @cached_property
+    def device(self) -> Device:
+        """The instance it runs on."""
+        return Device(self.instance)
+
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        fidelity: str = "operator",
+        backend: Backend | str = "numpy",
+    ) -> dict[str, np.ndarray]:
+        """Return the outputs by name with the chip's numerics.
+
+        `fidelity` "operator" evaluates the graph on whole tensors, "instruction" executes the
+        program; both give the same bits. Raises UsageError for wrong inputs.
+        """
+        if fidelity not in FIDELITIES:
+            raise UnknownNameError("fidelity", fidelity, FIDELITIES)
+        if fidelity == "operator":
+            made = get_backend(backend) if isinstance(backend, str) else backend
+            return Evaluator(self.graph, made, self.options.autocast, self.weights).run(inputs)
+        return self.device.run(self.executable, inputs)
+
+    @cached_property
+    def timing(self) -> TimingResult:
+        """When everything happens on one core; raises CapacityError if the model does not fit."""
+        self.device.check_fits(self.executable)
+        return self.device.time(self.executable)
+
+    @cached_property
+    def latency(self) -> Latency:
+        """What one inference takes, host included."""
+        _ = self.timing
+        return self.device.latency(self.executable)
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Inferences per second on all cores of the instance."""
+        return self.latency.throughput_per_s(self.batch)
+
+    @property
+    def memory_per_core_bytes(self) -> int:
+        """Device memory that each core needs."""
+        return self.executable.hbm_bytes
+
+    def costs(self) -> tuple[Cost, ...]:
+        """Return what a million inferences cost on each purchase option with a known price."""
+        costs = []
+        for kind, label in PURCHASES:
+            price = self.instance.price(kind)
+            if price is not None:
+                per_million = usd_per_million(self.throughput_per_s, price.usd_per_hour)
+                costs.append(Cost(label, price.usd_per_hour, per_million, f"stated {price.stated}"))
+        return tuple(costs)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The trace of one inference, with on-chip memory over time and the memories' limits."""
+        trace = self.timing.trace
+        if trace is None:
+            raise UsageError(f"{self.graph.name} was timed without a trace")
+        core = self.instance.chip.core
+        metadata = {
+            **trace.metadata,
+            "model": self.graph.name,
+            "sbuf_peak_bytes": self.executable.placement.sbuf_peak_bytes * core.partitions,
+            "psum_peak_bytes": self.executable.placement.psum_peak_bytes * core.partitions,
+        }
+        return replace(trace, metadata=metadata)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures that every command prints, as plain data."""
+        latency = self.latency
+        return {
+            "model": self.graph.name,
+            "instance": self.instance.name,
+            "batch": self.batch,
+            "autocast": str(self.options.autocast.mode),
+            "latency_ms": latency.total_us / 1000,
+            "device_ms": latency.device_us / 1000,
+            "host_ms": (latency.total_us - latency.device_us) / 1000,
+            "throughput_per_s": self.throughput_per_s,
+            "memory_per_core_bytes": self.memory_per_core_bytes,
+            "memory_per_core_limit_bytes": self.device.hbm_per_core_bytes,
+            "sbuf_peak_bytes_per_partition": self.executable.placement.sbuf_peak_bytes,
+            "usd_per_million": {c.purchase: c.usd_per_million for c in self.costs()},
+            "instructions": self.timing.instructions,
+            "busy_share": {
+                queue: busy / max(1, self.timing.total_ps)
+                for queue, busy in self.timing.busy_ps.items()
+            },
+        }
+
+    def report(self, fidelities: tuple[Fidelity, ...] = ()) -> RunReport:
+        """Return the report of one inference."""
+        latency = self.latency
+        costs = {c.purchase: c.usd_per_million for c in self.costs()}
+        parts = (
+            ("Device", latency.device_us),
+            ("Framework launch", latency.launch_us),
+            ("Program start and drain", latency.floor_us),
+            ("Copies to and from the host", latency.copy_in_us + latency.copy_out_us),
+        )
+        parameters = bytes_text(self.executable.parameter_bytes)
+        return RunReport(
+            title=f"{self.graph.name} on {self.instance.name}",
+            subject=self.graph.name,
+            instance=self.instance.name,
+            trace=self.trace,
+            options={
+                "autocast": f"{self.options.autocast.mode} {self.options.autocast.dtype}",
+                "batch": str(self.batch),
+                "cores": f"{self.instance.cores} (data parallel)",
+            },
+            latency_ps=round(latency.total_us * 1e6),
+            throughput=self.throughput_per_s,
+            memory_per_core_bytes=self.memory_per_core_bytes,
+            memory_per_core_limit_bytes=self.device.hbm_per_core_bytes,
+            usd_per_million_on_demand=costs.get(PURCHASES[0][1]),
+            usd_per_million_reserved=costs.get(PURCHASES[1][1]),
+            figures=(
+                *(Figure(name, f"{us:.1f} µs") for name, us in parts),
+                Figure("Parameters", parameters, "in device memory of each core"),
+            ),
+            costs=self.costs(),
+            fidelity=fidelities,
+        )
+
+
+def compile_model(
+    model: Any,
+    inputs: Any = None,
+    *,
+    on: str = "inf2.xlarge",
+    batch: int = 1,
+    sequence: int = 128,
+    autocast: str = "matmult",
+    autocast_type: str = "bf16",
+    task: str = "",
+) -> CompiledModel:
+    """Compile a model for an instance.
+
+    `model` is a Graph, an HFModel, a folder or a zoo name (native families), or a PyTorch module
+    with its example `inputs`. Raises UnknownNameError for an instance, ModelFileError for a folder
+    that is no model, UnsupportedOpError for an op without a kernel.
+    """
+    target = find_instance(on)
+    options = CompileOptions(Autocast(autocast, autocast_type))  # type: ignore[arg-type]
+    graph = _graph(model, inputs, batch, sequence, task)
+    found = _batch(graph) if isinstance(model, Graph) or inputs is not None else batch
+    return CompiledModel(optimize(graph), target, options, found)
+
+
+def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Graph:
+    if isinstance(model, Graph):
+        return model
+    if isinstance(model, HFModel):
+        from emuron.compiler.frontends import hf
+
+        return hf.to_graph(model, batch, sequence, task)
+    if inputs is not None:
+        from emuron.compiler.frontends.torch import to_graph
+
+        return to_graph(model, inputs)
+    from emuron.compiler.frontends import hf
+    from emuron.compiler.frontends.zoo import open_model
+
+    return hf.to_graph(open_model(str(model)), batch, sequence, task)
+
+
+def _batch(graph: Graph) -> int:
+    return graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
