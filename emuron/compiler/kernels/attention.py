@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from emuron.compiler.kernels.context import KernelContext, Placed, nisa
 from emuron.compiler.kernels.linear import contract, on_partitions
 from emuron.compiler.kernels.view import LogicalView
-from emuron.isa.affine import Index
+from emuron.isa.affine import Affine, Index
 from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType, bool_, float32, uint8
+from emuron.numerics.dtypes import DType, float32
 
 _PSUM_COLUMNS = 512
+_AHEAD = 3  # tiles whose scores are issued before the product of the oldest with the values
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +42,221 @@ def attention(
 ) -> None:
     """Write softmax(q·kᵀ·scale + mask)·v for q, out [B, H, Q, D] and k, v [B, Hk, K, D]."""
     heads, queries = q.shape[1:3]
-    key_heads = keys.shape[1]
+    key_heads, length = keys.shape[1:3]
     share = heads // key_heads
+    if rules.causal and queries > 1:
+        last = np.arange(queries, dtype=np.float32) + (length - queries)
+        positions = k.constant(np.tile(last, (q.shape[0], 1)), float32, "causal")
     if share > 1 and queries == 1:  # the query heads of a key head become its query rows
         q, out = (_as_rows(v, key_heads, share) for v in (q, out))
-        heads, queries, share = key_heads, share, 1
-    if rules.causal and queries > 1 and queries == keys.shape[2] and positions is None:
-        last = np.arange(queries, dtype=np.float32)
-        positions = k.constant(np.tile(last, (q.shape[0], 1)), float32, "causal")
+        share = 1
     if positions is not None:
-        k.places(keys.shape[2])
-    group = max(1, 128 // q.shape[3]) if share == 1 and 128 % q.shape[3] == 0 else 1
-    for batch in range(q.shape[0]):
-        for first in range(0, key_heads, group):
-            count = min(group, key_heads - first)
-            _head_group(
-                k, rules, q, keys, values, mask, positions, out, batch, (first, count), share
+        k.places(length)
+    _Attention(k, rules, q, keys, values, mask, positions, out, share).run()
+
+
+@dataclass(slots=True, eq=False)
+class _Head:
+    """One tile of query rows between its two halves: exponentials, and their share of the sum."""
+
+    weights: NkiTensor
+    share: NkiTensor
+    values: NkiTensor
+    target: Placed
+    rows: tuple[Index, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Attention:
+    """The operands of one attention, and the tiles whose product with the values is still due.
+
+    The second half of a tile is issued after the scores of those that follow, so that the Tensor
+    engine, which takes instructions in order, does not wait for exponentials.
+    """
+
+    k: KernelContext
+    rules: AttentionRules
+    q: Placed
+    keys: Placed
+    values: Placed
+    mask: Placed | None
+    positions: Placed | None
+    out: Placed
+    share: int  # query heads of a key head
+    due: deque[_Head] = field(default_factory=deque)
+    hiding: dict[tuple[object, ...], NkiTensor] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Attend batch entry by batch entry, as many key heads at once as fill the partitions."""
+        size, key_heads = self.q.shape[3], self.keys.shape[1]
+        together = self.share == 1 and 128 % size == 0
+        step = max(1, 128 // size) if together else 1
+        for batch in range(self.q.shape[0]):
+            for first in range(0, key_heads, step):
+                self._group(batch, (first, min(step, key_heads - first)))
+        self._settle(0)
+
+    def _group(self, batch: int, group: tuple[int, int]) -> None:
+        k, size, value_size = self.k, self.q.shape[3], self.values.shape[3]
+        key_rows = k.reachable(_heads(self.keys, batch, group), group[1] * size)
+        moving = k.transposed(key_rows, (0, self.keys.shape[2]), self.rules.dtype)
+        value_rows = k.reachable(_heads(self.values, batch, group), group[1] * value_size)
+        tile = on_partitions(k, value_rows, self.rules.dtype)
+        for head in range(group[0] * self.share, (group[0] + group[1]) * self.share):
+            place = head // self.share - group[0]
+            part = slice(place * size, (place + 1) * size)
+            columns = slice(place * value_size, (place + 1) * value_size)
+            self._head(batch, head, group, moving[part, 0], tile[:, :, columns])
+
+    def _head(
+        self, batch: int, head: int, group: tuple[int, int], moving: NkiTensor, values: NkiTensor
+    ) -> None:
+        k, queries, size = self.k, self.q.shape[2], self.q.shape[3]
+        own = group if self.share == 1 else (head, 1)
+        query_rows = k.reachable(_heads(self.q, batch, own), own[1] * size)
+        stationary = k.transposed(query_rows, (0, queries), self.rules.dtype)
+        start = (head - own[0]) * size
+        target = _heads(self.out, batch, (head, 1))
+        for rows in k.row_tiles(queries, target):
+            row, count = rows
+            scores = self._scores(
+                stationary[start : start + size, 0, row : row + count],
+                moving,
+                self._hidden(batch, head, rows),
             )
+            weights, share = self._exponentials(scores)
+            self.due.append(_Head(weights, share, values, target, rows))
+            self._settle(0 if isinstance(row, Affine) else _AHEAD)
+
+    def _hidden(self, batch: int, head: int, rows: tuple[Index, int]) -> NkiTensor | None:
+        """Return [rows, keys] to add to the scores: a float mask, or 0 and the hidden score.
+
+        A score plus the hidden score is the hidden score, whatever the score: it is that large.
+        """
+        mask = self.mask
+        heads_differ = mask is not None and mask.shape[1] > 1
+        rows_differ = self.positions is not None or (mask is not None and mask.shape[2] > 1)
+        key = (batch, head * heads_differ, rows[0] if rows_differ else 0, rows[1])
+        if key in self.hiding:
+            return self.hiding[key]
+        tile = self._mask_tile(batch, head, rows)
+        limits = self._limits(batch, rows)
+        hidden = self._hide(None, tile) if tile is not None else None
+        if limits is not None:
+            seen = self.k.sbuf((rows[1], self.keys.shape[2]), float32, "seen")
+            nisa.tensor_scalar(seen, self.k.places(seen.shape[1])[: rows[1]], "less_equal", limits)
+            hidden = self._hide(hidden, seen)
+        if hidden is not None and not isinstance(rows[0], Affine) and self._keeps(rows_differ):
+            self.hiding[key] = hidden
+        return hidden
+
+    def _keeps(self, rows_differ: bool) -> bool:
+        """Tell whether mask tiles are kept for the next head: the few that all rows share."""
+        return not rows_differ or self.q.shape[2] <= 128
+
+    def _hide(self, before: NkiTensor | None, seen: NkiTensor) -> NkiTensor:
+        """Return `before` plus 0 where `seen` is one and the hidden score where it is zero."""
+        if before is None and seen.dtype.kind == "float" and self.mask is not None:
+            return seen  # a float mask is added as it is
+        made = self.k.sbuf(seen.shape, float32, "hidden")
+        score = -self.rules.hidden_score
+        nisa.tensor_scalar(made, seen, "subtract", 1.0, False, "multiply", score)
+        if before is not None:
+            both = self.k.sbuf(seen.shape, float32, "hidden")
+            nisa.tensor_tensor(both, before, made, "minimum")
+            return both
+        return made
+
+    def _limits(self, batch: int, rows: tuple[Index, int]) -> NkiTensor | None:
+        """Return [rows, 1], the last key that each query row sees."""
+        positions, queries = self.positions, self.q.shape[2]
+        if positions is None:
+            return None
+        view = positions.view.slice(0, batch, 1)
+        assert view is not None
+        if positions.shape[1] == 1 and queries > 1:
+            view = view.broadcast((1, queries), (0, 1))
+        column = positions.seen_as(LogicalView((view.dims[1], ((1, 1),)), view.offset))
+        tile = self.k.read(column, rows, (0, 1), "last")
+        if tile.dtype == float32:
+            return tile
+        made = self.k.sbuf(tile.shape, float32)
+        nisa.tensor_copy(made, tile, engine="vector")
+        return made
+
+    def _mask_tile(self, batch: int, head: int, rows: tuple[Index, int]) -> NkiTensor | None:
+        """Return [rows, keys] of the mask, one row repeated where it has only one."""
+        mask = self.mask
+        if mask is None:
+            return None
+        view = mask.view.slice(0, batch if mask.shape[0] > 1 else 0, 1)
+        view = view.slice(1, head if mask.shape[1] > 1 else 0, 1) if view is not None else None
+        assert view is not None
+        one = mask.seen_as(LogicalView(view.dims[2:], view.offset))
+        if mask.shape[2] == 1:
+            return self.k.spread(self.k.spill(one), rows[1], (0, mask.shape[3]))
+        return self.k.read(one, rows, (0, mask.shape[3]), "mask")
+
+    def _scores(
+        self, stationary: NkiTensor, moving: NkiTensor, hidden: NkiTensor | None
+    ) -> NkiTensor:
+        """Return the scaled and masked scores [rows, keys] in SBUF."""
+        rows, length = stationary.shape[1], moving.shape[1]
+        scores = self.k.sbuf((rows, length), float32, "scores")
+        for start in range(0, length, _PSUM_COLUMNS):
+            span = slice(start, min(length, start + _PSUM_COLUMNS))
+            product = self.k.psum((rows, span.stop - start), float32)
+            nisa.nc_matmul(product, stationary, moving[:, span], accumulate=False)
+            if hidden is None:
+                nisa.tensor_scalar(scores[:, span], product, "multiply", self.rules.scale)
+            else:
+                nisa.scalar_tensor_tensor(
+                    scores[:, span], product, "multiply", self.rules.scale, "add", hidden[:, span]
+                )
+        return scores
+
+    def _exponentials(self, scores: NkiTensor) -> tuple[NkiTensor, NkiTensor]:
+        """Return exp(scores − row maximum), rounded, and 1 / their sum before rounding."""
+        k, rules, rows = self.k, self.rules, scores.shape[0]
+        bounded = self.mask is not None or self.positions is not None
+        shift, total, share = (k.sbuf((rows, 1), float32) for _ in range(3))
+        nisa.tensor_reduce(shift, "maximum", scores, 1, negate=True)
+        if bounded:
+            lowest, shift = shift, k.sbuf((rows, 1), float32)
+            nisa.tensor_scalar(shift, lowest, "minimum", -rules.floor)
+        weights = k.sbuf(scores.shape, rules.dtype, "weights")
+        nisa.activation(
+            weights,
+            "exp",
+            scores,
+            bias=shift,
+            scale=1.0,
+            reduce_op="add",
+            reduce_res=total,
+            reduce_cmd="reset_reduce",
+        )
+        if bounded:
+            raw, total = total, k.sbuf((rows, 1), float32)
+            nisa.tensor_scalar(total, raw, "maximum", rules.smallest_sum)
+        nisa.reciprocal(share, total)
+        return weights, share
+
+    def _settle(self, most: int) -> None:
+        """Finish the oldest tiles until at most `most` are due."""
+        while len(self.due) > most:
+            self._finish(self.due.popleft())
+
+    def _finish(self, head: _Head) -> None:
+        """Write weights · values · share."""
+        k, (rows, length) = self.k, head.weights.shape
+        size = head.values.shape[2]
+        moved = k.sbuf((min(128, length), -(-length // 128), rows), self.rules.dtype, "weights")
+        k.transpose_tile(moved, head.weights, 0, rows)
+        product = k.psum((rows, size), float32)
+        contract(product, moved, head.values, length)
+        written = k.target(head.target, head.rows, (0, size))
+        nisa.tensor_scalar(written, product, "multiply", head.share)
+        k.finish(written, head.target, head.rows, (0, size))
 
 
 def _as_rows(value: Placed, key_heads: int, share: int) -> Placed:
@@ -73,169 +273,3 @@ def _heads(value: Placed, batch: int, heads: tuple[int, int]) -> Placed:
     assert view is not None
     rows, columns = view.dims[2], (*view.dims[1], *view.dims[3])
     return value.seen_as(LogicalView((rows, columns), view.offset))
-
-
-def _head_group(
-    k: KernelContext,
-    rules: AttentionRules,
-    q: Placed,
-    keys: Placed,
-    values: Placed,
-    mask: Placed | None,
-    positions: Placed | None,
-    out: Placed,
-    batch: int,
-    group: tuple[int, int],
-    share: int,
-) -> None:
-    """Attend with the key heads of one group, whose sizes fill the partitions together."""
-    size, value_size = q.shape[3], values.shape[3]
-    queries, length = q.shape[2], keys.shape[2]
-    key_rows = k.reachable(_heads(keys, batch, group), group[1] * size)
-    moving = k.transposed(key_rows, (0, length), rules.dtype)
-    tile = on_partitions(
-        k, k.reachable(_heads(values, batch, group), group[1] * value_size), rules.dtype
-    )
-    for head in range(group[0] * share, (group[0] + group[1]) * share):
-        key_head = head // share - group[0]
-        own = (head, 1) if share > 1 else group
-        query_rows = k.reachable(_heads(q, batch, own), own[1] * size)
-        stationary = k.transposed(query_rows, (0, queries), rules.dtype)
-        part = slice(key_head * size, (key_head + 1) * size)
-        own_part = slice(0, size) if share > 1 else part
-        target = _heads(out, batch, (head, 1))
-        for row, count in k.row_tiles(queries, target):
-            limits = _limits(k, positions, batch, (row, count), queries)
-            scores = _scores(
-                k,
-                rules,
-                stationary[own_part, 0, row : row + count],
-                moving[part, 0],
-                _mask_tile(k, mask, batch, head, (row, count)),
-                limits,
-            )
-            columns = slice(key_head * value_size, (key_head + 1) * value_size)
-            written = k.target(target, (row, count), (0, value_size))
-            bounded = mask is not None or limits is not None
-            _weigh(k, rules, scores, tile[:, :, columns], written, bounded, length)
-            k.finish(written, target, (row, count), (0, value_size))
-
-
-def _limits(
-    k: KernelContext,
-    positions: Placed | None,
-    batch: int,
-    rows: tuple[Index, int],
-    queries: int,
-) -> NkiTensor | None:
-    """Return [rows, 1], the last key that each query row sees."""
-    if positions is None:
-        return None
-    view = positions.view.slice(0, batch, 1)
-    assert view is not None
-    if positions.shape[1] == 1 and queries > 1:
-        view = view.broadcast((1, queries), (0, 1))
-    column = positions.seen_as(LogicalView((view.dims[1], ((1, 1),)), view.offset))
-    tile = k.read(column, rows, (0, 1), "last")
-    if tile.dtype == float32:
-        return tile
-    made = k.sbuf(tile.shape, float32)
-    nisa.tensor_copy(made, tile, engine="vector")
-    return made
-
-
-def _mask_tile(
-    k: KernelContext, mask: Placed | None, batch: int, head: int, rows: tuple[Index, int]
-) -> NkiTensor | None:
-    """Return [rows, keys] of the mask, one row repeated where it has only one."""
-    if mask is None:
-        return None
-    view = mask.view.slice(0, batch if mask.shape[0] > 1 else 0, 1)
-    view = view.slice(1, head if mask.shape[1] > 1 else 0, 1) if view is not None else None
-    assert view is not None
-    one = mask.seen_as(LogicalView(view.dims[2:], view.offset))
-    if mask.shape[2] == 1:
-        return k.spread(k.spill(one), rows[1], (0, mask.shape[3]))
-    return k.read(one, rows, (0, mask.shape[3]), "mask")
-
-
-def _scores(
-    k: KernelContext,
-    rules: AttentionRules,
-    stationary: NkiTensor,
-    moving: NkiTensor,
-    mask: NkiTensor | None,
-    limits: NkiTensor | None,
-) -> NkiTensor:
-    """Return the scaled and masked scores [rows, keys] in SBUF."""
-    rows, length = stationary.shape[1], moving.shape[1]
-    scores = k.sbuf((rows, length), float32, "scores")
-    added = mask if mask is not None and mask.dtype != bool_ else None
-    for start in range(0, length, _PSUM_COLUMNS):
-        span = slice(start, min(length, start + _PSUM_COLUMNS))
-        product = k.psum((rows, span.stop - start), float32)
-        nisa.nc_matmul(product, stationary, moving[:, span], accumulate=False)
-        if added is not None:
-            nisa.scalar_tensor_tensor(
-                scores[:, span], product, "multiply", rules.scale, "add", added[:, span]
-            )
-        else:
-            nisa.tensor_scalar(scores[:, span], product, "multiply", rules.scale)
-    if mask is not None and added is None:
-        scores = _keep(k, rules, scores, mask)
-    if limits is not None:
-        seen = k.sbuf((rows, length), uint8)
-        nisa.tensor_scalar(seen, k.places(length)[:rows], "less_equal", limits)
-        scores = _keep(k, rules, scores, seen)
-    return scores
-
-
-def _keep(k: KernelContext, rules: AttentionRules, scores: NkiTensor, seen: NkiTensor) -> NkiTensor:
-    """Return the scores where `seen` is not zero, and the hidden score elsewhere."""
-    made = k.sbuf(scores.shape, float32, "scores")
-    nisa.memset(made, rules.hidden_score)
-    nisa.tensor_copy_predicated(made, scores, seen.view(uint8))
-    return made
-
-
-def _weigh(
-    k: KernelContext,
-    rules: AttentionRules,
-    scores: NkiTensor,
-    values: NkiTensor,
-    out: NkiTensor,
-    bounded: bool,
-    length: int,
-) -> None:
-    """Write softmax(scores) · values: exponentials first, the division after the product."""
-    rows = scores.shape[0]
-    peak = k.sbuf((rows, 1), float32)
-    nisa.tensor_reduce(peak, "maximum", scores, 1)
-    shift = k.sbuf((rows, 1), float32)
-    if bounded:
-        nisa.tensor_scalar(shift, peak, "maximum", rules.floor, False, "multiply", -1.0)
-    else:
-        nisa.tensor_scalar(shift, peak, "multiply", -1.0)
-    weights = k.sbuf(scores.shape, rules.dtype, "weights")
-    total = k.sbuf((rows, 1), float32)
-    nisa.activation(
-        weights,
-        "exp",
-        scores,
-        bias=shift,
-        scale=1.0,
-        reduce_op="add",
-        reduce_res=total,
-        reduce_cmd="reset_reduce",
-    )
-    if bounded:
-        clamped = k.sbuf((rows, 1), float32)
-        nisa.tensor_scalar(clamped, total, "maximum", rules.smallest_sum)
-        total = clamped
-    share = k.sbuf((rows, 1), float32)
-    nisa.reciprocal(share, total)
-    moved = k.sbuf((min(128, length), -(-length // 128), rows), rules.dtype, "weights")
-    k.transpose_tile(moved, weights, 0, rows)
-    product = k.psum((rows, values.shape[2]), float32)
-    contract(product, moved, values, length)
-    nisa.tensor_scalar(out, product, "multiply", share)
