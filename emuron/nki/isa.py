@@ -1,56 +1,161 @@
-"""`nki.isa`: one function for each registered instruction, in NKI's argument order.
+"""`nki.isa`: one function for each registered instruction, in NKI's argument order, and the enums.
 
-The functions are made from the instruction classes, so that a signature stands in one place. Each
-takes `name=` (a label) beside the instruction's own operands and attributes and returns None.
+The functions are made from the instruction classes, so that a signature stands in one place; a
+type checker reads `isa.pyi`, which is generated. Each takes `name=` (a label) beside the
+instruction's operands and attributes and returns an `NkiInstruction`. Forms of earlier NKI
+versions are accepted with a DeprecationWarning (`earlier_forms`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from pkgutil import iter_modules
+from types import SimpleNamespace
 from typing import Any
 
 from emuron import isa as _instruction_set
+from emuron.errors import UsageError
 from emuron.isa.instruction import REGISTRY, Instruction
+from emuron.isa.tensor import AccessPattern
+from emuron.nki import enums
+from emuron.nki.earlier_forms import ADAPTED, accept_earlier
+from emuron.nki.enums import (
+    NamedMember,
+    dge_mode,
+    dma_engine,
+    engine,
+    matmul_perf_mode,
+    nc_version,
+    oob_mode,
+    reduce_cmd,
+)
 from emuron.nki.recorder import recorder
+from emuron.nki.target import current_core
+
+_OPERATORS = frozenset({"op", "op0", "op1", "reduce_op", "cmp_op", "comp_op0", "comp_op1"})
+_NUMPY_NAMES = {"max": "maximum", "min": "minimum", "sum": "add", "prod": "multiply"}
+
+
+class NkiInstruction:
+    """The handle of an issued instruction; instructions run in program order on each engine."""
+
+    __slots__ = ()
+
+    def depends_on(self, *producers: NkiInstruction) -> NkiInstruction:
+        """Accept an order that program order gives already; return self."""
+        return self
+
+
+_ISSUED = NkiInstruction()
+
+
+def get_nc_version() -> nc_version:
+    """Return the generation of the NeuronCore that the kernel runs on."""
+    return nc_version(current_core().nc_version)
+
+
+def get_nc_sub_version() -> int:
+    """Return the revision within the generation, always 0."""
+    return 0
 
 
 def _hashable(value: Any) -> Any:
     return tuple(_hashable(v) for v in value) if isinstance(value, list | tuple) else value
 
 
-def _issuer(cls: type[Instruction]) -> Callable[..., None]:
+def _number(value: Any) -> Any:
+    """Return a scalar operand as a tensor, a float or None."""
+    if value is None or isinstance(value, AccessPattern):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"A scalar operand is {value!r}; give a number or a [P, 1] tile in SBUF."
+        ) from None
+
+
+def _operator(value: Any) -> Any:
+    """Return an operator as its name; NumPy's functions stand for the operators they compute."""
+    if value is None or isinstance(value, str):
+        return value
+    name = getattr(value, "__name__", None)
+    if name is None:
+        raise UsageError(f"An operator is {value!r}; give one of nki.language, such as nl.add.")
+    return _NUMPY_NAMES.get(name, name)
+
+
+def _attribute(field: Field[Any]) -> str:
+    """Return the expression that brings an attribute into the form that programs store."""
+    name, kind = field.name, str(field.type)
+    if name in _OPERATORS:
+        return f"({name} if isinstance({name}, str) else _operator({name}))"
+    if name in enums.OF_ATTRIBUTE:
+        return f"({name} if isinstance({name}, str) else _{name}.of({name}))"
+    if "tuple" in kind:
+        return f"_hashable({name})"
+    if kind == "float":
+        return f"_number({name})"
+    return name
+
+
+def _operand(name: str, kind: str) -> str:
+    return f"_number({name})" if kind == "Scalar" else name
+
+
+def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     """Return the function that issues `cls`, with the signature of its fields."""
-    defaults: dict[str, Any] = {}
+    scope: dict[str, Any] = {
+        "_cls": cls,
+        "_recorder": recorder,
+        "_hashable": _hashable,
+        "_number": _number,
+        "_operator": _operator,
+        "_issued": _ISSUED,
+        **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
+    }
     parameters = []
     for field in fields(cls):
         if field.default is MISSING:
             parameters.append(field.name)
         else:
-            defaults[f"_{field.name}"] = field.default
-            parameters.append(f"{field.name}=_{field.name}")
-    listed = {f.name for f in fields(cls) if "tuple" in str(f.type)}
-    operands = "".join(f"{name}, " for name, _ in cls.operands)
-    attributes = "".join(
-        f"_hashable({name}), " if name in listed else f"{name}, " for name in cls.attributes
-    )
+            member = enums.OF_ATTRIBUTE.get(field.name)
+            scope[f"_default_{field.name}"] = member.of(field.default) if member else field.default
+            parameters.append(f"{field.name}=_default_{field.name}")
+    by_name = {field.name: field for field in fields(cls)}
+    operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
+    attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}, name=None):\n"
         f"    _recorder().issue(_cls, ({operands}), ({attributes}))\n"
+        f"    return _issued\n"
     )
-    scope = {"_cls": cls, "_recorder": recorder, "_hashable": _hashable, **defaults}
-    exec(source, scope)  # a template over our own field names, as dataclasses does
-    made: Callable[..., None] = scope[cls.mnemonic]
+    # A template over our own field names, as dataclasses does; the file name marks its frames.
+    exec(compile(source, __file__, "exec"), scope)
+    made: Callable[..., NkiInstruction] = scope[cls.mnemonic]
     made.__doc__ = cls.__doc__
     made.__module__ = __name__
-    return made
+    return accept_earlier(made) if cls.mnemonic in ADAPTED else made
 
 
 for _module in iter_modules(_instruction_set.__path__):
     import_module(f"{_instruction_set.__name__}.{_module.name}")  # registers its instructions
 globals().update({name: _issuer(cls) for name, cls in REGISTRY.items()})
+
+_ENUMS: tuple[type[NamedMember], ...] = (
+    engine,
+    reduce_cmd,
+    dge_mode,
+    oob_mode,
+    matmul_perf_mode,
+    dma_engine,
+)
+constants = SimpleNamespace(**{e.__name__: e for e in _ENUMS}, nc_version=nc_version)
+tensor_engine, vector_engine = engine.tensor, engine.vector
+scalar_engine, gpsimd_engine = engine.scalar, engine.gpsimd
+unknown_engine = engine.unknown
 
 
 def __getattr__(name: str) -> Any:

@@ -1,34 +1,176 @@
-"""`nki.language`: tensors, memories, slices and operators for kernels."""
+"""`nki.language`: dtypes, memories, tensors, operators, element-wise functions and loops.
+
+Operators (`nl.add`) are names for `op=` arguments and functions on tiles alike.
+"""
 
 from __future__ import annotations
 
-from emuron.isa.affine import Index
-from emuron.isa.tensor import MemoryRegion
-from emuron.nki.recorder import recorder
-from emuron.nki.tensor import DynamicSlice, NkiTensor
-from emuron.numerics import dtypes
+import builtins
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+from emuron.errors import UsageError
+from emuron.isa.tensor import MemoryRegion
+from emuron.nki.creation import (
+    broadcast_to,
+    device_print,
+    ds,
+    empty_like,
+    expand_dims,
+    full,
+    gather_flattened,
+    load,
+    load_transpose2d,
+    matmul,
+    ndarray,
+    ones,
+    shared_constant,
+    shared_identity_matrix,
+    store,
+    transpose,
+    zeros,
+    zeros_like,
+)
+from emuron.nki.creation import copy as _copy
+from emuron.nki.elementwise import (
+    binary,
+    ceil,
+    cos,
+    divide,
+    floor,
+    fmod,
+    invert,
+    logical_not,
+    mod,
+    negative,
+    reciprocal,
+    rsqrt,
+    sin,
+    tan,
+    trunc,
+    unary,
+    where,
+)
+from emuron.nki.operators import Operator
+from emuron.nki.recorder import active_recorder, recorder
+from emuron.nki.reductions import all_ as all
+from emuron.nki.reductions import max_ as max
+from emuron.nki.reductions import mean, prod, rms_norm, softmax, var
+from emuron.nki.reductions import min_ as min
+from emuron.nki.reductions import sum_ as sum
+from emuron.nki.tensor import NkiTensor
+from emuron.nki.tile_size import tile_size
+from emuron.numerics.dtypes import (
+    DType,
+    bfloat16,
+    bool_,
+    float4_e2m1fn_x4,
+    float8_e4m3,
+    float8_e4m3fn,
+    float8_e4m3fn_x4,
+    float8_e5m2,
+    float8_e5m2_x4,
+    float8_e8m0fnu,
+    float16,
+    float32,
+    int8,
+    int16,
+    int32,
+    tfloat32,
+    uint8,
+    uint16,
+    uint32,
+)
+
+bool = bool_
 sbuf = MemoryRegion.sbuf
 psum = MemoryRegion.psum
 hbm = private_hbm = MemoryRegion.private_hbm
 shared_hbm = MemoryRegion.shared_hbm
 
+affine_range = sequential_range = static_range = range = builtins.range
 
-def ndarray(
-    shape: tuple[int, ...],
-    dtype: object,
-    buffer: MemoryRegion = sbuf,
-    name: str = "",
-    address: tuple[int, int] | None = None,
-) -> NkiTensor:
-    """Return a new uninitialised tensor in `buffer`; `address` is (partition, byte)."""
-    return NkiTensor(recorder().tensor(tuple(shape), dtype, buffer, name=name, address=address))
+_BINARY = (
+    *("add", "subtract", "multiply", "maximum", "minimum", "power", "abs_max", "abs_min"),
+    *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+    *("logical_and", "logical_or", "logical_xor"),
+    *("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"),
+)
+_UNARY = (
+    *("abs", "square", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "sign", "arctan"),
+    *("gelu", "gelu_dx", "gelu_apprx_tanh", "gelu_apprx_sigmoid", "gelu_apprx_sigmoid_dx"),
+    *("silu", "silu_dx", "softplus", "mish", "erf", "erf_dx"),
+)
+globals().update({name: binary(name) for name in _BINARY})
+globals().update({name: unary(name) for name in _UNARY})
+copy = Operator("copy", _copy)
+prelu, bypass, average = Operator("prelu"), Operator("bypass"), Operator("average")
 
 
-def ds(start: Index, size: int) -> DynamicSlice:
-    """Return the slice [start, start + size)."""
-    return DynamicSlice(start, size)
+def is_on_chip(buffer: MemoryRegion) -> builtins.bool:
+    """Return whether a memory is SBUF or PSUM."""
+    return buffer.is_on_chip
 
 
-float32 = dtypes.float32
-bfloat16 = dtypes.bfloat16
+def is_hbm(buffer: MemoryRegion) -> builtins.bool:
+    """Return whether a memory is HBM."""
+    return not buffer.is_on_chip
+
+
+def is_sbuf(buffer: MemoryRegion) -> builtins.bool:
+    """Return whether a memory is SBUF."""
+    return buffer is sbuf
+
+
+def is_psum(buffer: MemoryRegion) -> builtins.bool:
+    """Return whether a memory is PSUM."""
+    return buffer is psum
+
+
+def program_ndim() -> int:
+    """Return the dimensions of the launch grid: 0 for a launch without a grid, 1 for kernel[n]."""
+    return 0 if recorder().grid is None else 1
+
+
+def num_programs(axes: int = 0) -> int:
+    """Return the number of programs that the kernel was launched with."""
+    return recorder().grid or 1
+
+
+def program_id(axis: int = 0) -> int:
+    """Return the number of this program, 0 where there is one."""
+    if axis != 0:
+        raise UsageError(f"program_id(axis={axis}): NKI 0.2 and later have axis 0 only.")
+    recorder()
+    return 0
+
+
+@contextmanager
+def no_reorder() -> Iterator[None]:
+    """Keep program order inside, which holds on each engine everywhere."""
+    yield
+
+
+class NKIObject:
+    """Base of a kernel's own classes; its keywords become attributes.
+
+    A subclass with annotations and no initialiser of its own takes them in order; missing ones are
+    the class's value or None.
+    """
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        names = [
+            n for c in reversed(type(self).__mro__) for n in c.__dict__.get("__annotations__", {})
+        ]
+        if len(values) > len(names):
+            raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(values)}")
+        for name in names:
+            setattr(self, name, getattr(type(self), name, None))
+        for name, value in {**dict(zip(names, values, strict=False)), **named}.items():
+            setattr(self, name, value)
+
+
+def __getattr__(name: str) -> Any:
+    known = sorted(n for n in globals() if not n.startswith("_"))
+    raise AttributeError(f"nki.language has no '{name}'. Known: {', '.join(known)}.")

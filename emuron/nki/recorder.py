@@ -9,10 +9,14 @@ from contextvars import ContextVar
 from math import prod
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 
 from emuron.errors import CapacityError, UsageError
-from emuron.isa.affine import Affine, Index, LoopIndex
+from emuron.isa.affine import Affine, Index, LoopIndex, static
 from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
@@ -20,8 +24,6 @@ from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from emuron.hardware.chip import NeuronCore
 
 PACKAGE = str(Path(__file__).parents[1])
@@ -35,6 +37,20 @@ class Executor(Protocol):
 
     def execute(self, form: Form, patterns: list[AccessPattern]) -> None:
         """Run one instruction."""
+
+    @property
+    def machine(self) -> Memories:
+        """The memories that instructions work on."""
+
+
+class Memories(Protocol):
+    """What holds the contents of tensors while an executor runs (the machine)."""
+
+    def bind(self, tensor: Tensor, array: NDArray[Any]) -> None:
+        """Let an array be a tensor's contents."""
+
+    def read(self, tensor: Tensor) -> NDArray[Any]:
+        """Return a copy of a tensor's contents."""
 
 
 class Recorder:
@@ -59,7 +75,7 @@ class Recorder:
         self.core = core
         self.executor = executor
         self.grid = grid
-        self.constants: dict[Tensor, np.ndarray] = {}
+        self.constants: dict[Tensor, NDArray[Any]] = {}
         self._bodies: list[list[Block | Loop]] = [self.program.body]
         self._block: Block | None = None
         self._group: int | None = None
@@ -155,6 +171,23 @@ class Recorder:
             aliases=address is not None,
             role=role,
         )
+
+    def constant(self, tensor: Tensor, array: NDArray[Any]) -> None:
+        """Give a tensor contents that come with the program."""
+        self.constants[tensor] = array
+        if self.executor is not None:
+            self.executor.machine.bind(tensor, array)
+
+    def contents(self, view: AccessPattern) -> NDArray[Any] | None:
+        """Return a copy of what a view of a tensor holds; None if nothing is executed."""
+        if self.executor is None:
+            return None
+        if view.indirection is not None:
+            raise UsageError(f"{view.tensor.name} is addressed at run time; copy it to read it.")
+        flat = self.executor.machine.read(view.tensor).reshape(-1).view(view.dtype.np)
+        steps = [stride * flat.itemsize for stride in view.strides]
+        seen = as_strided(flat[static(view.offset, "offset") :], view.shape, steps)
+        return np.array(seen)
 
     def _next(self) -> int:
         self._serial += 1

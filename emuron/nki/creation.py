@@ -1,0 +1,232 @@
+"""Making, loading, storing and moving tiles: the functions of `nki.language` that allocate."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from emuron.errors import UsageError
+from emuron.isa.affine import Index
+from emuron.isa.tensor import AccessPattern, MemoryRegion
+from emuron.nki import isa
+from emuron.nki.recorder import recorder
+from emuron.nki.tensor import DynamicSlice, NkiTensor
+from emuron.numerics.dtypes import DType, uint8
+from emuron.numerics.dtypes import dtype as to_dtype
+
+nisa: Any = isa  # its functions are made from the instruction classes
+
+
+def region(buffer: MemoryRegion | str) -> MemoryRegion:
+    """Return the memory meant by `buffer`; strings are of NKI 0.2 and warn."""
+    if isinstance(buffer, MemoryRegion):
+        return buffer
+    warnings.warn(
+        f"buffer={buffer!r}: NKI takes nl.{buffer} since 0.3", DeprecationWarning, stacklevel=3
+    )
+    name = "private_hbm" if buffer == "hbm" else buffer
+    if name not in list(MemoryRegion):
+        raise UsageError(f"buffer={buffer!r} is no memory; use nl.sbuf, nl.psum, nl.shared_hbm.")
+    return MemoryRegion(name)
+
+
+class _TensorType(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, NkiTensor)
+
+
+class ndarray(metaclass=_TensorType):  # noqa: N801  NKI's name
+    """A new uninitialised tensor; also the type of tensors in annotations.
+
+    On chip, dimension 0 runs over partitions and `address` is (partition, byte in the partition);
+    without it the tensor is placed after recording.
+    """
+
+    def __new__(  # type: ignore[misc]
+        cls,
+        shape: Sequence[int],
+        dtype: object,
+        buffer: MemoryRegion = MemoryRegion.sbuf,
+        name: str = "",
+        address: tuple[int, int] | None = None,
+    ) -> NkiTensor:
+        """Return a new tensor of `shape` in `buffer`."""
+        return allocate(shape, dtype, buffer, name, address)
+
+
+def allocate(
+    shape: Sequence[int],
+    dtype: object,
+    buffer: MemoryRegion | str = MemoryRegion.sbuf,
+    name: str = "",
+    address: tuple[int, int] | None = None,
+) -> NkiTensor:
+    """Return a new uninitialised tensor, with NumPy's ints and lists taken for ints and tuples."""
+    counts = tuple(int(count) for count in shape)
+    return NkiTensor(recorder().tensor(counts, dtype, region(buffer), name=name, address=address))
+
+
+def ds(start: Index | AccessPattern, size: int) -> Any:
+    """Return the slice [start, start + size)."""
+    if isinstance(start, int):
+        return slice(start, start + size)
+    return DynamicSlice(start, size)  # type: ignore[arg-type]
+
+
+def full(
+    shape: Sequence[int],
+    fill_value: float,
+    dtype: object,
+    buffer: MemoryRegion = MemoryRegion.sbuf,
+    name: str = "",
+) -> NkiTensor:
+    """Return a new tensor filled with one number; in HBM by way of a tile in SBUF."""
+    made = allocate(shape, dtype, buffer, name)
+    if made.buffer.is_on_chip:
+        nisa.memset(made, fill_value)
+        return made
+    rows = made.reshape((made.shape[0], made.size // made.shape[0]))
+    most = recorder().core.partitions
+    tile = allocate((min(most, rows.shape[0]), rows.shape[1]), dtype)
+    nisa.memset(tile, fill_value)
+    for start in range(0, rows.shape[0], most):
+        stop = min(start + most, rows.shape[0])
+        nisa.dma_copy(dst=rows[start:stop, :], src=tile[0 : stop - start, :])
+    return made
+
+
+def zeros(
+    shape: Sequence[int],
+    dtype: object,
+    buffer: MemoryRegion = MemoryRegion.sbuf,
+    name: str = "",
+) -> NkiTensor:
+    """Return a new tensor of zeros."""
+    return full(shape, 0, dtype, buffer, name)
+
+
+def ones(
+    shape: Sequence[int],
+    dtype: object,
+    buffer: MemoryRegion = MemoryRegion.sbuf,
+    name: str = "",
+) -> NkiTensor:
+    """Return a new tensor of ones."""
+    return full(shape, 1, dtype, buffer, name)
+
+
+def empty_like(
+    x: NkiTensor, dtype: object = None, buffer: MemoryRegion | None = None, name: str = ""
+) -> NkiTensor:
+    """Return a new uninitialised tensor of the shape (and dtype and memory) of `x`."""
+    return allocate(x.shape, dtype or x.dtype, buffer or x.buffer, name)
+
+
+def zeros_like(
+    x: NkiTensor, dtype: object = None, buffer: MemoryRegion | None = None, name: str = ""
+) -> NkiTensor:
+    """Return a new tensor of zeros of the shape (and dtype and memory) of `x`."""
+    return zeros(x.shape, dtype or x.dtype, buffer or x.buffer, name)
+
+
+def shared_constant(constant: Any, dtype: object = None) -> NkiTensor:
+    """Return a tensor in shared_hbm with the contents of an array or an `.npy` file."""
+    array = np.load(constant) if isinstance(constant, str | os.PathLike) else np.asarray(constant)
+    kind = to_dtype(dtype if dtype is not None else array.dtype)
+    active = recorder()
+    made = active.tensor(array.shape, kind, MemoryRegion.shared_hbm, role="parameter")
+    active.constant(made, np.ascontiguousarray(array.astype(kind.np)))
+    return NkiTensor(made)
+
+
+def shared_identity_matrix(n: int, dtype: object = uint8, dst: NkiTensor | None = None) -> Any:
+    """Return the n × n identity in SBUF; with `dst`, fill that tile."""
+    made = allocate((n, n), dtype) if dst is None else dst
+    nisa.dma_copy(dst=made, src=shared_constant(np.eye(n, dtype=np.float32), made.dtype))
+    return made
+
+
+def load(src: NkiTensor, dtype: object = None) -> NkiTensor:
+    """Return a new tile in SBUF with a copy of a view of HBM (at most 128 rows)."""
+    made = allocate(src.shape if src.ndim > 1 else (1, *src.shape), dtype or src.dtype)
+    nisa.dma_copy(dst=made, src=src)
+    return made
+
+
+def store(dst: NkiTensor, value: NkiTensor) -> None:
+    """Copy a tile in SBUF to a view of HBM."""
+    if value.buffer is MemoryRegion.psum:
+        raise UsageError(
+            f"nl.store: {value.name} lies in PSUM, which DMA does not read. Copy it to SBUF first, "
+            "say with nl.copy or nisa.tensor_copy."
+        )
+    nisa.dma_copy(dst=dst, src=value)
+
+
+def copy(x: NkiTensor, dtype: object = None) -> NkiTensor:
+    """Return a copy of a tile in SBUF."""
+    made = allocate(x.shape, dtype or x.dtype)
+    nisa.tensor_copy(made, x)
+    return made
+
+
+def transpose(x: NkiTensor, dtype: object = None) -> NkiTensor:
+    """Return the transpose of a [P, F] tile in SBUF, in PSUM."""
+    made = allocate((x.free_size, x.shape[0]), dtype or x.dtype, MemoryRegion.psum)
+    nisa.nc_transpose(made, x)
+    return made
+
+
+def load_transpose2d(src: NkiTensor, dtype: object = None) -> NkiTensor:
+    """Return the transpose of a 2-D view of HBM, in SBUF."""
+    return copy(transpose(load(src, dtype)))
+
+
+def matmul(x: NkiTensor, y: NkiTensor, transpose_x: bool = False) -> NkiTensor:
+    """Return x @ y (x.T @ y with `transpose_x`, which needs no transposition) in PSUM."""
+    stationary = x if transpose_x else copy(transpose(x))
+    shape = (stationary.free_size, y.free_size)
+    made = allocate(shape, "float32", MemoryRegion.psum)
+    nisa.nc_matmul(made, stationary, y)
+    return made
+
+
+def expand_dims(x: NkiTensor, axis: int) -> NkiTensor:
+    """Return a view with a dimension of size 1 inserted before `axis`."""
+    return x.expand_dim(axis)
+
+
+def broadcast_to(x: NkiTensor, shape: Sequence[int], dtype: object = None) -> NkiTensor:
+    """Return `x` with dimensions of size 1 repeated: a view, or a copy if `dtype` differs."""
+    if len(shape) != x.ndim:
+        raise UsageError(f"broadcast_to: {x.name} has {x.ndim} dimensions, not {len(shape)}.")
+    for axis, (have, want) in enumerate(zip(x.shape, shape, strict=True)):
+        if have != want:
+            x = x.broadcast(axis, want)
+    return x if dtype is None or to_dtype(dtype) == x.dtype else copy(x, dtype)
+
+
+def gather_flattened(
+    data: NkiTensor, indices: NkiTensor, axis: int = 0, dtype: object = None
+) -> NkiTensor:
+    """Return `data[p, indices[p, i]]` in each partition, free dimensions flattened."""
+    made = allocate(indices.shape, data.dtype)
+    nisa.nc_n_gather(made, data, indices)
+    return made if dtype is None else copy(made, dtype)
+
+
+def device_print(print_prefix: str, tensor: NkiTensor) -> None:
+    """Print a tensor's contents, if the kernel runs with data."""
+    contents = recorder().contents(tensor)
+    if contents is not None:
+        sys.stdout.write(f"{print_prefix} {contents}\n")
+
+
+def dtype_of(x: Any) -> DType | None:
+    """Return the dtype of a tile, None for a number."""
+    return x.dtype if isinstance(x, AccessPattern) else None

@@ -1,0 +1,31 @@
+"""Operators of `nki.language`: tokens for instructions that also compute when called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Operator(str):
+    """A name that instructions take as `op=`, and a function on tiles: `op=nl.add`, `nl.add(x, y)`.
+
+    Equal to its name as a string, so that programs hold plain strings. Operators without a
+    function are tokens only.
+    """
+
+    __name__: str
+    _compute: Callable[..., Any] | None
+
+    def __new__(cls, name: str, compute: Callable[..., Any] | None = None) -> Operator:
+        """Make an operator from the name that instructions know and its function."""
+        self = super().__new__(cls, name)
+        self._compute = compute
+        self.__name__ = name if compute is None else compute.__name__
+        self.__doc__ = "An operator of instructions." if compute is None else compute.__doc__
+        return self
+
+    def __call__(self, *tiles: Any, **options: Any) -> Any:
+        """Return a new tile with the operator's results."""
+        if self._compute is None:
+            raise TypeError(f"nl.{self.__name__} is an operator of instructions, not a function")
+        return self._compute(*tiles, **options)
