@@ -15,7 +15,8 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
 _PSUM_COLUMNS = 512
-_AHEAD = 3  # tiles whose scores are issued before the product of the oldest with the values
+_TURN_AFTER = 2  # tiles whose scores are issued between a tile's exponentials and their transpose
+_FINISH_AFTER = 4  # and between its exponentials and their product with the values
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,14 @@ def attention(
 
 @dataclass(slots=True, eq=False)
 class _Head:
-    """One tile of query rows between its two halves: exponentials, and their share of the sum."""
+    """One tile of query rows between its two halves: exponentials, and their sum."""
 
     weights: NkiTensor
-    share: NkiTensor
+    total: NkiTensor
     values: NkiTensor
     target: Placed
     rows: tuple[Index, int]
+    turned: NkiTensor | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -119,14 +121,16 @@ class _Attention:
         target = _heads(self.out, batch, (head, 1))
         for rows in k.row_tiles(queries, target):
             row, count = rows
+            self._settle(_FINISH_AFTER - 1)
             scores = self._scores(
                 stationary[start : start + size, 0, row : row + count],
                 moving,
                 self._hidden(batch, head, rows),
             )
-            weights, share = self._exponentials(scores)
-            self.due.append(_Head(weights, share, values, target, rows))
-            self._settle(0 if isinstance(row, Affine) else _AHEAD)
+            weights, total = self._exponentials(scores)
+            self.due.append(_Head(weights, total, values, target, rows))
+            if isinstance(row, Affine):
+                self._settle(0)
 
     def _hidden(self, batch: int, head: int, rows: tuple[Index, int]) -> NkiTensor | None:
         """Return [rows, keys] to add to the scores: a float mask, or 0 and the hidden score.
@@ -216,12 +220,11 @@ class _Attention:
         return scores
 
     def _exponentials(self, scores: NkiTensor) -> tuple[NkiTensor, NkiTensor]:
-        """Return exp(scores − row maximum), rounded, and 1 / their sum before rounding."""
+        """Return exp(scores − row maximum), rounded, and their sum before rounding."""
         k, rules, rows = self.k, self.rules, scores.shape[0]
-        bounded = self.mask is not None or self.positions is not None
-        shift, total, share = (k.sbuf((rows, 1), float32) for _ in range(3))
+        shift, total = (k.sbuf((rows, 1), float32) for _ in range(2))
         nisa.tensor_reduce(shift, "maximum", scores, 1, negate=True)
-        if bounded:
+        if self.bounded:
             lowest, shift = shift, k.sbuf((rows, 1), float32)
             nisa.tensor_scalar(shift, lowest, "minimum", -rules.floor)
         weights = k.sbuf(scores.shape, rules.dtype, "weights")
@@ -235,27 +238,43 @@ class _Attention:
             reduce_res=total,
             reduce_cmd="reset_reduce",
         )
-        if bounded:
-            raw, total = total, k.sbuf((rows, 1), float32)
-            nisa.tensor_scalar(total, raw, "maximum", rules.smallest_sum)
-        nisa.reciprocal(share, total)
-        return weights, share
+        return weights, total
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a row may see no key at all."""
+        return self.mask is not None or self.positions is not None
 
     def _settle(self, most: int) -> None:
-        """Finish the oldest tiles until at most `most` are due."""
+        """Finish the oldest tiles until at most `most` are due; transpose those old enough."""
+        for head in list(self.due)[: max(0, len(self.due) - min(most, _TURN_AFTER - 1))]:
+            if head.turned is None:
+                head.turned = self._turn(head)
         while len(self.due) > most:
             self._finish(self.due.popleft())
 
+    def _turn(self, head: _Head) -> NkiTensor:
+        """Return a tile's weights with the keys on partitions."""
+        rows, length = head.weights.shape
+        shape = (min(128, length), -(-length // 128), rows)
+        moved = self.k.sbuf(shape, self.rules.dtype, "weights")
+        self.k.transpose_tile(moved, head.weights, 0, rows)
+        return moved
+
     def _finish(self, head: _Head) -> None:
-        """Write weights · values · share."""
+        """Write weights · values / total."""
         k, (rows, length) = self.k, head.weights.shape
         size = head.values.shape[2]
-        moved = k.sbuf((min(128, length), -(-length // 128), rows), self.rules.dtype, "weights")
-        k.transpose_tile(moved, head.weights, 0, rows)
+        assert head.turned is not None
         product = k.psum((rows, size), float32)
-        contract(product, moved, head.values, length)
+        contract(product, head.turned, head.values, length)
+        total, share = head.total, k.sbuf((rows, 1), float32)
+        if self.bounded:
+            total = k.sbuf((rows, 1), float32)
+            nisa.tensor_scalar(total, head.total, "maximum", self.rules.smallest_sum)
+        nisa.reciprocal(share, total)
         written = k.target(head.target, head.rows, (0, size))
-        nisa.tensor_scalar(written, product, "multiply", head.share)
+        nisa.tensor_scalar(written, product, "multiply", share)
         k.finish(written, head.target, head.rows, (0, size))
 
 

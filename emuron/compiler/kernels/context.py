@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +18,13 @@ from emuron.nki.recorder import Recorder
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
+Rows = tuple[Index, int]
+"""(first row, number of rows) of a tile."""
+
+_Begun = TypeVar("_Begun")
+
 nisa: Any = isa  # its functions are made from the instruction classes
+_TILES_AHEAD = 2  # tiles begun before the oldest is finished
 _FEW_ROWS = 16  # so few copies of a row are cheaper by DMA than through the Tensor engine
 
 
@@ -197,6 +204,26 @@ class KernelContext:
         )
         if rest:
             yield full * 128, rest
+
+    def in_two_steps(
+        self,
+        tiles: Iterable[Rows],
+        begin: Callable[[Rows], _Begun],
+        finish: Callable[[Rows, _Begun], None],
+    ) -> None:
+        """Issue `begin` of the next tiles before `finish` of the oldest.
+
+        Engines take instructions in order: between the steps the results of another engine have
+        time to arrive. In a recorded loop a tile is finished in its own iteration.
+        """
+        due: deque[tuple[Rows, _Begun]] = deque()
+        for rows in tiles:
+            due.append((rows, begin(rows)))
+            ahead = 0 if isinstance(rows[0], Affine) else _TILES_AHEAD
+            while len(due) > ahead:
+                finish(*due.popleft())
+        while due:
+            finish(*due.popleft())
 
     def reachable(self, value: Placed, columns: int) -> Placed:
         """Return the value, or its copy in HBM if its row tiles are no patterns of its storage."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
 
@@ -21,16 +21,23 @@ def layer_norm(
     x = k.reachable(x, columns)
     lines = [_line(k, v, rows, columns) for v in (weight, bias)]
     shift = k.filled(epsilon, 1)
-    for row, count in k.row_tiles(rows, x, out):
-        tile = k.read(x, (row, count), (0, columns))
+
+    def begin(part: Rows) -> tuple[NkiTensor, ...]:
+        tile = k.read(x, part, (0, columns))
         mean, variance = _statistics(k, tile, chunk)
-        scale = k.sbuf((count, 1), float32)
-        nisa.activation(scale, "rsqrt", variance, bias=shift[:count])
-        target = k.target(out, (row, count), (0, columns))
+        scale = k.sbuf((part[1], 1), float32)
+        nisa.activation(scale, "rsqrt", variance, bias=shift[: part[1]])
+        return tile, mean, scale
+
+    def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
+        tile, mean, scale = found
+        target = k.target(out, part, (0, columns))
         steps = _steps(k, target, sum(line is not None for line in lines))
         nisa.tensor_scalar(steps[0], tile, "subtract", mean, False, "multiply", scale)
-        _affine(steps, lines, count)
-        k.finish(target, out, (row, count), (0, columns))
+        _affine(steps, lines, part[1])
+        k.finish(target, out, part, (0, columns))
+
+    k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
 
 
 def rms_norm(
@@ -41,31 +48,36 @@ def rms_norm(
     x = k.reachable(x, columns)
     line = _line(k, weight, rows, columns)
     shift = k.filled(epsilon, 1)
-    for row, count in k.row_tiles(rows, x, out):
-        tile = k.read(x, (row, count), (0, columns))
-        squares = k.sbuf((count, columns), float32)
-        total = k.sbuf((count, 1), float32)
+
+    def begin(part: Rows) -> tuple[NkiTensor, ...]:
+        tile = k.read(x, part, (0, columns))
+        squares = k.sbuf((part[1], columns), float32)
+        total, scale = (k.sbuf((part[1], 1), float32) for _ in range(2))
         nisa.tensor_tensor(squares, tile, tile, "multiply")
         nisa.tensor_reduce(total, "add", squares, 1)
-        scale = k.sbuf((count, 1), float32)
-        nisa.activation(scale, "rsqrt", total, bias=shift[:count], scale=1.0 / columns)
-        target = k.target(out, (row, count), (0, columns))
+        nisa.activation(scale, "rsqrt", total, bias=shift[: part[1]], scale=1.0 / columns)
+        return tile, scale
+
+    def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
+        target = k.target(out, part, (0, columns))
         steps = _steps(k, target, int(line is not None))
-        nisa.tensor_scalar(steps[0], tile, "multiply", scale)
-        _affine(steps, [line], count)
-        k.finish(target, out, (row, count), (0, columns))
+        nisa.tensor_scalar(steps[0], found[0], "multiply", found[1])
+        _affine(steps, [line], part[1])
+        k.finish(target, out, part, (0, columns))
+
+    k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
 
 
 def softmax(k: KernelContext, x: Placed, out: Placed) -> None:
     """Write exp(x − max)·(1 / Σ exp(x − max)) of every row."""
     rows, columns = x.view.matrix().shape
     x = k.reachable(x, columns)
-    for row, count in k.row_tiles(rows, x, out):
-        tile = k.read(x, (row, count), (0, columns))
-        peak, shift, total, share = (k.sbuf((count, 1), float32) for _ in range(4))
-        nisa.tensor_reduce(peak, "maximum", tile, 1)
-        nisa.tensor_scalar(shift, peak, "multiply", -1.0)
-        powers = k.sbuf((count, columns), float32)
+
+    def begin(part: Rows) -> tuple[NkiTensor, ...]:
+        tile = k.read(x, part, (0, columns))
+        shift, total = (k.sbuf((part[1], 1), float32) for _ in range(2))
+        nisa.tensor_reduce(shift, "maximum", tile, 1, negate=True)
+        powers = k.sbuf((part[1], columns), float32)
         nisa.activation(
             powers,
             "exp",
@@ -76,10 +88,16 @@ def softmax(k: KernelContext, x: Placed, out: Placed) -> None:
             reduce_res=total,
             reduce_cmd="reset_reduce",
         )
-        nisa.reciprocal(share, total)
-        target = k.target(out, (row, count), (0, columns))
-        nisa.tensor_scalar(target, powers, "multiply", share)
-        k.finish(target, out, (row, count), (0, columns))
+        return powers, total
+
+    def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
+        share = k.sbuf((part[1], 1), float32)
+        nisa.reciprocal(share, found[1])
+        target = k.target(out, part, (0, columns))
+        nisa.tensor_scalar(target, found[0], "multiply", share)
+        k.finish(target, out, part, (0, columns))
+
+    k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
 
 
 def _line(k: KernelContext, value: Placed | None, rows: int, columns: int) -> NkiTensor | None:
@@ -109,4 +127,6 @@ def _affine(steps: list[NkiTensor], lines: list[NkiTensor | None], count: int) -
         (line, op) for line, op in zip(lines, ("multiply", "add"), strict=False) if line is not None
     ]
     for number, (line, op) in enumerate(given):
-        nisa.tensor_tensor(steps[number + 1], steps[number], line[:count], op)
+        # The sum goes to GpSimd: the Vector engine has more to do.
+        engine = "gpsimd" if op == "add" else "vector"
+        nisa.tensor_tensor(steps[number + 1], steps[number], line[:count], op, engine=engine)
