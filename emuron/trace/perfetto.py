@@ -16,7 +16,7 @@ import numpy as np
 
 from emuron.trace.activity import dma_bandwidth, lanes
 from emuron.trace.atomic import replacing
-from emuron.trace.repetition import unfold_if_small
+from emuron.trace.repetition import loops, unfold_if_small
 from emuron.trace.summary import queue_kind
 from emuron.trace.trace import Trace
 
@@ -134,15 +134,19 @@ def _slices(trace: Trace, tracks: _Tracks) -> Iterator[str]:
 
 
 def _repeats(trace: Trace, tracks: _Tracks) -> Iterator[str]:
-    if not trace.repeats:
-        return
-    yield _named("thread_name", 1, tracks.repeat_thread, name="repeats (not drawn)")
-    for repeat in sorted(trace.repeats):
-        rest = (repeat.count - 1) * repeat.period_ps
+    marks = loops(trace)
+    start = np.array([r.start_ps + r.period_ps for r in marks], np.int64)
+    length = np.array([(r.count - 1) * r.period_ps for r in marks], np.int64)
+    threads = (tracks.repeat_thread + lanes(start, start + length)).tolist()
+    for thread in sorted(set(threads)):
+        yield _named("thread_name", 1, thread, name="repeats (not drawn)")
+    for repeat, thread, begin, rest in zip(
+        marks, threads, start.tolist(), length.tolist(), strict=True
+    ):
         yield (
-            f'{{"ph":"X","name":"{repeat.count - 1} more","cat":"repeat","pid":1,'
-            f'"tid":{tracks.repeat_thread},"ts":{microseconds(repeat.start_ps + repeat.period_ps)},'
-            f'"dur":{microseconds(rest)},"args":{{"period_ps":{repeat.period_ps}}}}}'
+            f'{{"ph":"X","name":"{repeat.count - 1} more","cat":"repeat","pid":1,"tid":{thread},'
+            f'"ts":{microseconds(begin)},"dur":{microseconds(rest)},'
+            f'"args":{{"period_ps":{repeat.period_ps}}}}}'
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emuron.errors import UsageError
-from emuron.trace.trace import Trace
+from emuron.trace.trace import Repeat, Trace
 
 Times = NDArray[np.int64]
 
@@ -56,7 +56,7 @@ def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
         )
     row, start = np.arange(len(trace)), trace.start_ps
     for repeat in trace.repeats:
-        inside = np.isin(row, trace.members(repeat))
+        inside = trace.selects(repeat, row)
         shifts = np.arange(1, repeat.count, dtype=np.int64) * repeat.period_ps
         copies = start[inside][None, :] + shifts[:, None]
         row = np.concatenate([row, np.tile(row[inside], len(shifts))])
@@ -82,7 +82,7 @@ def _repeated(
 ) -> tuple[Times, NDArray[np.float64]]:
     """Return a counter's samples with those in the first period of each repeat written out."""
     first = t_ps
-    for repeat in trace.repeats:
+    for repeat in loops(trace):
         inside = (first >= repeat.start_ps) & (first < repeat.start_ps + repeat.period_ps)
         shifts = np.arange(1, repeat.count, dtype=np.int64) * repeat.period_ps
         t_ps = np.concatenate([t_ps, (t_ps[inside][None, :] + shifts[:, None]).ravel()])
@@ -90,6 +90,16 @@ def _repeated(
         first = np.concatenate([first, np.tile(first[inside], len(shifts))])
     order = np.argsort(t_ps, kind="stable")
     return t_ps[order], value[order]
+
+
+def loops(trace: Trace) -> tuple[Repeat, ...]:
+    """Return one repeat for each loop, where each queue of the loop may have its own; by start."""
+    found: dict[tuple[int, int], list[Repeat]] = {}
+    for repeat in sorted(r for r in trace.repeats if r.count > 1):
+        same = found.setdefault((repeat.period_ps, repeat.count), [])
+        if not same or repeat.start_ps >= same[-1].start_ps + repeat.period_ps * repeat.count:
+            same.append(repeat)
+    return tuple(sorted(r for same in found.values() for r in same))
 
 
 def unfold_if_small(trace: Trace, most_events: int) -> Trace:
@@ -106,13 +116,54 @@ def fold(trace: Trace, most_events: int = MOST_EVENTS) -> Folded:
     return folding.result()
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A repeat that is still to fold, and where its events are now."""
+@dataclass(slots=True, eq=False)
+class _Loop:
+    """Events that repeat together, of all queues, and the loops inside; `rows` ascend."""
 
     rows: Times
     period_ps: int
     count: int
+    inner: list[_Loop] = field(default_factory=list)
+
+    def moved(self, base: int, outer: Times) -> _Loop:
+        """Return the loop in a copy of `outer` (which holds its rows) that begins at row `base`."""
+        rows = base + np.searchsorted(outer, self.rows)
+        inner = [loop.moved(base, outer) for loop in self.inner]
+        return _Loop(rows, self.period_ps, self.count, inner)
+
+
+def _nested(trace: Trace, reach: Times) -> list[_Loop]:
+    """Return the outermost loops.
+
+    Repeats of equal period and count that overlap in time are one loop, such as one of each queue.
+    A repeat that lies in another only in part is split: what counts is which repeats an event has.
+    """
+    outermost: list[_Loop] = []
+    owner: list[_Loop | None] = [None]
+    last: dict[tuple[int, int, int], tuple[int, int]] = {}
+    deepest = np.zeros(len(trace), np.int64)
+    outer_first = sorted(
+        (r for r in trace.repeats if r.count > 1),
+        key=lambda r: (-r.period_ps * r.count, -r.period_ps, r.start_ps),
+    )
+    for repeat in outer_first:
+        rows = trace.members(repeat)
+        around = deepest[rows]
+        for outer in np.unique(around).tolist():
+            part = rows[around == outer]
+            key = (outer, repeat.period_ps, repeat.count)
+            number, until = last.get(key, (0, -1))
+            loop = owner[number]
+            if loop is not None and trace.start_ps[part].min() < until:
+                loop.rows = np.union1d(loop.rows, part)
+            else:
+                loop, number = _Loop(part, repeat.period_ps, repeat.count), len(owner)
+                parent = owner[outer]
+                (outermost if parent is None else parent.inner).append(loop)
+                owner.append(loop)
+            deepest[part] = number
+            last[key] = number, max(until, int(reach[part].max()))
+    return outermost
 
 
 @dataclass(slots=True)
@@ -135,7 +186,7 @@ class _Folding:
     end: Times = field(init=False)
     # The end of an event's last copy, of all repeats still to fold.
     reach: Times = field(init=False)
-    pending: list[_Pending] = field(default_factory=list)
+    pending: list[_Loop] = field(init=False)
     windows: list[_Window] = field(default_factory=list)
     exact: bool = True
 
@@ -145,17 +196,12 @@ class _Folding:
         self.reach = self.end.copy()
         for repeat in self.trace.repeats:
             rows = self.trace.members(repeat)
-            if repeat.count > 1 and len(rows):
-                self.pending.append(_Pending(rows, repeat.period_ps, repeat.count))
-                self.reach[rows] += (repeat.count - 1) * repeat.period_ps
-        self._outermost_first()
-
-    def _outermost_first(self) -> None:
-        self.pending.sort(key=lambda p: (len(p.rows), p.period_ps * p.count), reverse=True)
+            self.reach[rows] += (repeat.count - 1) * repeat.period_ps
+        self.pending = _nested(self.trace, self.reach)
 
     def step(self) -> None:
-        """Fold the outermost repeat left."""
-        repeat = self.pending.pop(0)
+        """Fold an outermost loop."""
+        repeat = self.pending.pop()
         self.reach[repeat.rows] -= (repeat.count - 1) * repeat.period_ps
         first = int(self.start[repeat.rows].min())
         last = np.maximum(self.reach, self.end)[repeat.rows].max()
@@ -173,12 +219,12 @@ class _Folding:
             self._take_out(repeat, first + copies * repeat.period_ps, hidden)
         self._write_out(repeat, copies)
 
-    def _others(self, repeat: _Pending) -> NDArray[np.bool_]:
+    def _others(self, repeat: _Loop) -> NDArray[np.bool_]:
         others = np.ones(len(self.row), bool)
         others[repeat.rows] = False
         return others
 
-    def _regular(self, repeat: _Pending, cut: int, hidden: int) -> bool:
+    def _regular(self, repeat: _Loop, cut: int, hidden: int) -> bool:
         """Return whether nothing else begins or ends in the steady period or the hidden ones."""
         low, high = cut - repeat.period_ps, cut + hidden * repeat.period_ps
         others = self._others(repeat)
@@ -190,7 +236,7 @@ class _Folding:
         edges = np.concatenate([start, end, windows])
         return not bool(((edges > low) & (edges < high)).any())
 
-    def _take_out(self, repeat: _Pending, cut: int, hidden: int) -> None:
+    def _take_out(self, repeat: _Loop, cut: int, hidden: int) -> None:
         """Take `hidden` periods after `cut` out of time, and weigh the period before it instead."""
         length = hidden * repeat.period_ps
         others = self._others(repeat)
@@ -205,32 +251,17 @@ class _Folding:
             window.start_ps, window.end_ps = int(edges[0]), int(edges[1])
         self.windows.append(_Window(cut - repeat.period_ps, cut, hidden + 1))
 
-    def _write_out(self, repeat: _Pending, copies: int) -> None:
+    def _write_out(self, repeat: _Loop, copies: int) -> None:
         size, per_copy = len(self.row), len(repeat.rows)
         shifts = np.arange(1, copies, dtype=np.int64)[:, None] * repeat.period_ps
-        inner = [p for p in self.pending if self._is_inside(p, repeat)]
-        for nested in inner:
-            rank = np.searchsorted(repeat.rows, nested.rows)
-            self.pending.extend(
-                _Pending(size + k * per_copy + rank, nested.period_ps, nested.count)
-                for k in range(copies - 1)
-            )
+        self.pending += repeat.inner
+        for copy in range(copies - 1):
+            base = size + copy * per_copy
+            self.pending += [loop.moved(base, repeat.rows) for loop in repeat.inner]
         self.row = np.concatenate([self.row, np.tile(self.row[repeat.rows], copies - 1)])
         self.start = np.concatenate([self.start, (self.start[repeat.rows] + shifts).ravel()])
         self.end = np.concatenate([self.end, (self.end[repeat.rows] + shifts).ravel()])
         self.reach = np.concatenate([self.reach, (self.reach[repeat.rows] + shifts).ravel()])
-        if inner:
-            self._outermost_first()
-
-    def _is_inside(self, inner: _Pending, outer: _Pending) -> bool:
-        shared = int(np.isin(inner.rows, outer.rows, assume_unique=True).sum())
-        if 0 < shared < len(inner.rows):
-            raise UsageError(
-                f"Two repeats of the trace, of periods {inner.period_ps} and {outer.period_ps} ps, "
-                f"share {shared} of the {len(inner.rows)} events of the smaller. "
-                "Repeats are disjoint or nested."
-            )
-        return shared > 0
 
     def result(self) -> Folded:
         """Return the folded events with the weight of every stretch of time."""

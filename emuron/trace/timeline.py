@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emuron.trace.repetition import unfold_if_small
+from emuron.trace.repetition import loops, unfold_if_small
 from emuron.trace.summary import UNGROUPED, queue_kind
 from emuron.trace.trace import Trace
 
@@ -20,10 +20,7 @@ def timeline_data(trace: Trace, most_slices: int = MOST_SLICES) -> dict[str, Any
 
     At most about `most_slices` slices; a slice of `n` > 1 stands for n short events of its queue.
     """
-    repeats = [r for r in trace.repeats if r.count > 1]
     shown = unfold_if_small(trace, _MOST_EVENTS)
-    if not shown.repeats:
-        repeats = []
     row, start, end, merged = _merged(shown, most_slices)
     used = sorted(set(shown.queue[row].tolist()))
     lane = {queue: number for number, queue in enumerate(used)}
@@ -42,7 +39,7 @@ def timeline_data(trace: Trace, most_slices: int = MOST_SLICES) -> dict[str, Any
         "flops": shown.flops[row].tolist(),
         "n": merged.tolist(),
         "repeats": [
-            [r.start_ps + r.period_ps, (r.count - 1) * r.period_ps, r.count] for r in repeats
+            [r.start_ps + r.period_ps, (r.count - 1) * r.period_ps, r.count] for r in loops(shown)
         ],
     }
 

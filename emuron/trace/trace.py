@@ -41,7 +41,8 @@ class Repeat(NamedTuple):
     """Events that happen `count` times in all, `period_ps` apart; the trace holds the first time.
 
     They are the events of rows `first` to `stop` - 1; with `first` = -1, the events that start in
-    [start_ps, start_ps + period_ps). Repeats are disjoint or nested; nested ones multiply.
+    [start_ps, start_ps + period_ps). An event of several repeats happens at all sums of their
+    shifts: nested loops multiply. Each queue of a loop may have a repeat of its own.
     """
 
     start_ps: int
@@ -97,14 +98,18 @@ class Trace:
         """The length of each event held."""
         return np.asarray(self.end_ps - self.start_ps)
 
+    def selects(self, repeat: Repeat, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each of `rows` whether `repeat` repeats it."""
+        if repeat.first >= 0:
+            return np.asarray((rows >= repeat.first) & (rows < repeat.stop))
+        start = self.start_ps[rows]
+        return np.asarray((start >= repeat.start_ps) & (start < repeat.start_ps + repeat.period_ps))
+
     def members(self, repeat: Repeat) -> NDArray[np.int64]:
         """Return the rows of the events that `repeat` repeats."""
         if repeat.first >= 0:
             return np.arange(repeat.first, repeat.stop, dtype=np.int64)
-        inside = (self.start_ps >= repeat.start_ps) & (
-            self.start_ps < repeat.start_ps + repeat.period_ps
-        )
-        return np.flatnonzero(inside)
+        return np.flatnonzero(self.selects(repeat, np.arange(len(self))))
 
     def multiplicity(self) -> NDArray[np.int64]:
         """Return how many times each event happened."""

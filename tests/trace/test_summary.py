@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emuron.errors import UsageError
-from emuron.trace.repetition import fold, unfold
+from emuron.trace.repetition import fold, loops, unfold
 from emuron.trace.summary import IDLE, queue_kind, summarize
 from emuron.trace.trace import Trace, TraceBuilder
-from tests.trace.traces import model_trace, random_trace
+from tests.trace.traces import model_trace, random_trace, staggered_trace
 
 
 def instants(trace: Trace) -> list[tuple[int, set[int]]]:
@@ -155,14 +154,37 @@ def test_an_empty_trace_has_a_summary():
     assert found.verdict.bound_by == "nothing"
 
 
-def test_repeats_that_overlap_in_part_are_refused():
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**9))
+def test_queues_that_run_ahead_in_a_loop_have_repeats_of_their_own(seed):
+    trace = staggered_trace(seed)
+    found, expected = summarize(trace), summarize(unfold(trace))
+    assert found.queues == expected.queues
+    assert (found.total_ps, found.busy_ps) == (expected.total_ps, expected.busy_ps)
+
+
+def test_a_loop_with_a_repeat_for_each_queue_folds_as_one():
+    builder = TraceBuilder()
+    for number, queue in enumerate(("dma0", "tensor", "vector")):
+        for turn in range(3):
+            row = builder.add(queue, "x", turn * 10 + number * 7, turn * 10 + number * 7 + 6)
+        builder.repeat(20 + number * 7, 10, 10**8, first=row, stop=row + 1)
+    trace = builder.finish()
+    assert len(fold(trace).row) < 40
+    assert [use.busy_ps for use in summarize(trace).queues] == [6 * (10**8 + 2)] * 3
+    assert len(loops(trace)) == 1
+
+
+def test_repeats_that_share_events_in_part_shift_each_event_by_its_own():
     builder = TraceBuilder()
     for start in (0, 10, 20):
         builder.add("tensor", "x", start, start + 5)
-    builder.repeat(0, 10, 3, first=0, stop=2)
-    builder.repeat(10, 10, 3, first=1, stop=3)
-    with pytest.raises(UsageError, match="disjoint or nested"):
-        summarize(builder.finish())
+    builder.repeat(0, 100, 3, first=0, stop=2)
+    builder.repeat(10, 40, 2, first=1, stop=3)
+    trace = builder.finish()
+    starts = [0, 100, 200, 10, 110, 210, 50, 150, 250, 20, 60]
+    assert unfold(trace).start_ps.tolist() == sorted(starts)
+    assert summarize(trace).busy_ps == 5 * len(starts)
 
 
 def test_two_loops_side_by_side_with_different_periods_stay_exact():

@@ -40,6 +40,23 @@ def random_trace(seed: int, depth: int = 2) -> Trace:
     return builder.finish()
 
 
+def staggered_trace(seed: int) -> Trace:
+    """Return a loop as simulators record it: each queue at another turn when they skip."""
+    rng = random.Random(seed)
+    builder = TraceBuilder()
+    period, count, turns = rng.randrange(10, 40), rng.randrange(2, 60), rng.randrange(1, 4)
+    for queue in QUEUES:
+        offset, length = rng.randrange(0, 3 * period), rng.randrange(1, period + 9)
+        for turn in range(turns + 1):
+            at = offset + turn * period
+            row = builder.add(queue, "x", at, at + length, group=queue)
+        builder.repeat(offset + turns * period, period, count, first=row, stop=row + 1)
+        for turn in range(rng.randrange(0, 3)):
+            at = offset + (turns + count + turn) * period
+            builder.add(queue, "x", at, at + length, group="tail")
+    return builder.finish()
+
+
 def model_trace(layers: int = 12, repeated: bool = False) -> Trace:
     """Return a run that looks like an encoder: loads, matmuls, softmax, stores on six queues."""
     builder = TraceBuilder(
