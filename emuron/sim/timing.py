@@ -125,7 +125,7 @@ def _simulate(tables: at.Tables, compiled: bool, sites: Sites) -> at.Tables:
         if status == at.GROW:
             tables = _with_more_history(tables)
         elif status == at.GROW_SEGMENTS:
-            tables = _with_more_segments(tables)
+            tables = _with_more_room(tables)
         elif status == at.DONE:
             return tables
         else:
@@ -156,11 +156,18 @@ def _with_more_history(t: at.Tables) -> at.Tables:
     return t._replace(done=done, row_of=row_of, start=start, end=end)
 
 
-def _with_more_segments(t: at.Tables) -> at.Tables:
+def _with_more_room(t: at.Tables) -> at.Tables:
+    """Return the tables with room for more skips and saved states."""
+    number = len(t.queues) // at.QUEUE
     return t._replace(
-        segments=_like(t.segments, [*t.segments, *[0] * (64 * at.SEGMENT + len(t.segments))]),
-        repeats=_like(t.repeats, [*t.repeats, *[0] * (64 * at.REPEAT + len(t.repeats))]),
+        segments=_longer(t.segments, number * at.SEGMENT),
+        repeats=_longer(t.repeats, number * at.REPEAT),
+        states=_longer(t.states, int(t.clock[at.STATE_SIZE])),
     )
+
+
+def _longer(column: list[int] | Column, least: int) -> list[int] | Column:
+    return _like(column, [*column, *[0] * (least + len(column))])
 
 
 def _like(example: object, values: list[int]) -> list[int] | Column:
@@ -210,9 +217,10 @@ def _trace(
         site = rows[row_of[first:last] + at.LABEL]
         columns = (labels[site], groups[site], moved[site], flops[site])
         row = builder.add_columns(builder.queue(name), start[first:last], end[first:last], *columns)
-        origin[number] = row - first
+        origin[number] = row
     used = int(t.clock[at.REPEATS])
     for number, first, stop, period, count in np.asarray(t.repeats[:used]).reshape(-1, at.REPEAT):
         rows_from, rows_to = int(first + origin[number]), int(stop + origin[number])
-        builder.repeat(int(start[first]), int(period), int(count), first=rows_from, stop=rows_to)
+        at_ps = int(start[first + queues[number, at.FIRST]])
+        builder.repeat(at_ps, int(period), int(count), first=rows_from, stop=rows_to)
     return builder.finish(total_ps)

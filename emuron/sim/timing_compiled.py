@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from emuron.errors import MissingExtraError
-from emuron.sim import loop_skip, timing_kernel, transfer_kernel
+from emuron.sim import loop_skip, loop_state, timing_kernel, transfer_kernel
 from emuron.sim.timing_layout import Tables
 
 Simulate = Callable[[Tables], int]
@@ -29,7 +29,7 @@ def _compiled() -> Simulate:
     except ImportError as error:
         raise MissingExtraError("fast", "the compiled timing engine") from error
     functions: dict[str, Any] = {}
-    for module in (loop_skip, transfer_kernel, timing_kernel):
+    for module in (loop_state, loop_skip, transfer_kernel, timing_kernel):
         copy = _copy(module)
         for name, value in list(vars(copy).items()):
             if isinstance(value, FunctionType) and value.__module__ == copy.__name__:

@@ -8,6 +8,7 @@ whose state repeats are skipped (`loop_skip`). The source runs on Python ints, a
 from __future__ import annotations
 
 from emuron.sim.loop_skip import at_boundaries
+from emuron.sim.loop_state import completion
 from emuron.sim.timing_layout import (
     BACK_EDGE,
     BEFORE_PS,
@@ -27,7 +28,6 @@ from emuron.sim.timing_layout import (
     FLOOR,
     FRACTION,
     FREE,
-    FROM,
     FULL,
     GROW,
     GROW_SEGMENTS,
@@ -47,21 +47,16 @@ from emuron.sim.timing_layout import (
     PAUSED,
     PAUSED_AT,
     PC,
-    PERIOD_PS,
     PLAIN,
     POSITION,
-    PREVIOUS,
     QUEUE,
     RAMP,
     READY,
     ROW,
     RUNNABLE,
     SEARCHING,
-    SEGMENT_BASE,
-    SEGMENTS,
     SETUP_PS,
     SLOPES,
-    SPAN,
     STATE,
     STEP,
     STUCK,
@@ -69,7 +64,6 @@ from emuron.sim.timing_layout import (
     TABLE_LOAD,
     TABLE_NEEDED,
     THROTTLED,
-    TO,
     TRANSFER,
     TRIP,
     WAIT,
@@ -81,23 +75,6 @@ from emuron.sim.timing_layout import (
     Tables,
 )
 from emuron.sim.transfer_kernel import run_transfers
-
-
-def completion(t: Tables, queue: int, position: int) -> int:
-    """Return the completion time at a position before the directly held part of the history."""
-    segments, shift = t.segments, 0
-    segment = t.queues[queue + SEGMENTS]
-    while segment >= 0:
-        if position >= segments[segment + FROM]:
-            periods = (position - segments[segment + FROM]) // segments[segment + SPAN] + 1
-            position -= periods * segments[segment + SPAN]
-            shift += periods * segments[segment + PERIOD_PS]
-        else:
-            previous = segments[segment + PREVIOUS]
-            if previous < 0 or position >= segments[previous + TO]:
-                return shift + int(t.done[segments[segment + SEGMENT_BASE] + position])
-            segment = previous
-    return shift + int(t.done[t.queues[queue + HISTORY] + position])
 
 
 def await_row(t: Tables, queue: int, row: int) -> bool:
@@ -193,6 +170,7 @@ def issue_transfer(t: Tables, queue: int, row: int) -> bool:
         )
         trigger = max(trigger, freed)
     queues[queue + FREE] = trigger + t.rows[row + BUSY_PS]
+    queues[queue + LAST_START] = trigger
     index = queues[queue + HISTORY] + position
     done[index] = trigger + t.rows[row + BEFORE_PS]
     t.row_of[index] = row

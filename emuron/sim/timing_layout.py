@@ -107,14 +107,20 @@ SEMAPHORE = 5
 DEPTH = 6  # transfers that a DMA ring holds
 STATUS = 7
 SEGMENT_COUNT = 8  # integers used in `segments`
-MAX_SETUP = 9
 SKIPPED = 10  # instructions not executed
 REPEATS = 11  # integers used in `repeats`
 IDLE_WEIGHT = 12  # throttle: what idle time takes back, of ONE
-CLOCK = 13
+STATE_COUNT = 13  # integers used in `states`
+STATE_SIZE = 9  # of one saved state
+CLOCK = 14
 
 # A repeat: of the queue's history [START, STOP), COUNT more copies PERIOD_PS apart.
 REPEAT_QUEUE, REPEAT_START, REPEAT_STOP, REPEAT_PERIOD, REPEAT_COUNT, REPEAT = 0, 1, 2, 3, 4, 5
+
+STATE_PER_QUEUE = 256  # room in a saved state
+
+# States compared without a match after which a loop counts as irregular.
+MOST_MISSES = 512
 
 # Results of `simulate`.
 DONE, GROW, STUCK, GROW_SEGMENTS = 0, 1, 2, 3

@@ -34,7 +34,6 @@ class _Builder:
         self._columns: dict[tuple[int, int], tuple[int, ...]] = {}
         self._tables: dict[str, int] = {}
         self._nests: list[list[int]] = []
-        self.max_setup = 0
 
     def build(self, nodes: list[Node]) -> None:
         for node in nodes:
@@ -83,7 +82,6 @@ class _Builder:
         throttled = int(form.engine == "tensor" and timing.throttle is not None)
         special = setup > 0 or table >= 0 or throttled == 1
         kind = at.SPECIAL if special else at.PLAIN
-        self.max_setup = max(self.max_setup, setup)
         return kind, engine.ps(cost.cycles), latency, setup, table, 0, throttled
 
     def _repeated(self, node: Repeated) -> None:
@@ -109,7 +107,7 @@ class _Builder:
             code.issued += record[at.ISSUES] * (node.trip - 1)
         leader = max(queues, key=lambda q: (self._codes[q].issued - starts[q], -q))
         searching = int(self._search and node.trip > 2)
-        self._nests[nest] = [leader * at.QUEUE, searching, 0, 0, 0, 0, node.trip]
+        self._nests[nest] = [leader * at.QUEUE, searching, 0, -1, 0, 0, node.trip]
 
     def tables(self, core_hbm: int, history: int) -> at.Tables:
         """Return the tables, with room for `history` instructions of each queue."""
@@ -171,7 +169,7 @@ class _Builder:
             segments=[],
             repeats=[],
             states=[],
-            scratch=[0],
+            scratch=[0] * (at.STATE_PER_QUEUE * len(self._codes)),
             stack=[0] * (2 * len(self._codes) + 2) * (len(self._codes) + 1),
         )
 
@@ -181,7 +179,7 @@ class _Builder:
         clock[at.HBM_SHARE] = hbm_share
         clock[at.TABLE_LOAD] = round(timing.act_table_load_ns * 1000)
         clock[at.DEPTH] = timing.queue_depth
-        clock[at.MAX_SETUP] = self.max_setup
+        clock[at.STATE_SIZE] = at.STATE_PER_QUEUE * len(self._codes)
         throttle = timing.throttle
         if throttle is not None:
             clock[at.RAMP] = round(throttle.ramp_us * 1_000_000)

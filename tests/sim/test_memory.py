@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -23,13 +23,13 @@ def test_tensors_in_use_at_one_time_get_different_bytes() -> None:
     writer.add(c, a, b)
     place(writer.program())
     spans = sorted((t.address[1], t.address[1] + 200) for t in (a, b, c))
-    assert all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
 
 
 def test_bytes_are_reused_after_the_last_access_and_make_rivals() -> None:
     writer = ProgramWriter(sbuf_bytes=800)
     tensors = [writer.sbuf(f"t{i}", 100) for i in range(6)]
-    for source, target in zip(tensors, tensors[1:], strict=False):
+    for source, target in pairwise(tensors):
         writer.copy(target, source)
     place(writer.program())
     assert {t.address[1] for t in tensors} == {0, 200, 400, 600}
