@@ -91,7 +91,7 @@ class _Attention:
     def run(self) -> None:
         """Attend batch entry by batch entry, as many key heads at once as fill the partitions."""
         size, key_heads = self.q.shape[3], self.keys.shape[1]
-        together = self.share == 1 and 128 % size == 0
+        together = self.share == 1 and 128 % size == 0 and size % 32 == 0
         step = max(1, 128 // size) if together else 1
         for batch in range(self.q.shape[0]):
             for first in range(0, key_heads, step):

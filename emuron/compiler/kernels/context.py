@@ -94,7 +94,7 @@ class Placed:
         start = base_of(offset)
         partition = start // width % 128
         free = _free(offset, width)
-        runs = [_free_stride(stride, width) for _, stride in columns]
+        runs = [1 if n == 1 else _free_stride(stride, width) for n, stride in columns]
         legal = partition + count <= 128 and _legal_start(partition, count)
         if free is None or not legal or any(run is None for run in runs):
             return None

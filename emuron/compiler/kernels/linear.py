@@ -149,11 +149,14 @@ def _evict(
     """Take a product out of PSUM: plus the bias, through a function, plus another value."""
     bias, added = pieces
     steps: list[Callable[[NkiTensor, NkiTensor], None]] = []
-    for piece in (bias, added):
-        if piece is not None:
-            steps.append(partial(_add, piece))
-        if piece is bias and (activation is not None or (bias is None and added is None)):
-            steps.append(partial(_apply, activation or "copy"))
+    if bias is not None:
+        steps.append(partial(_add, bias))
+    if activation is not None:
+        steps.append(partial(_apply, activation))
+    if added is not None:
+        steps.append(partial(_add, added))
+    if not steps:
+        steps.append(partial(_apply, "copy"))
     source = product
     for number, step in enumerate(steps):
         last = number == len(steps) - 1

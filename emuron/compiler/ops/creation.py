@@ -74,7 +74,7 @@ class Full(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Name the number; it is written only where an array is needed."""
-        outputs[0].immediate = self.value
+        movement.constant(k, (self.value,), outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the declared type."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emuron.compiler.graph import Block, Graph, Node, Value
-from emuron.compiler.kernels import movement
+from emuron.compiler.kernels import elementwise, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.view import LogicalView
 from emuron.compiler.ops import Autocast
@@ -199,6 +199,9 @@ class _Lowering:
             error.add_note(f"while lowering {node!r} ({node.source or node.scope})")
             raise
         self.values.update(zip(outputs, placed, strict=True))
+        for value, made in zip(outputs, placed, strict=True):
+            if made.immediate is not None and self.residency.is_output(value):
+                elementwise.fill(self.k, made, made.immediate)
 
     def _epilogue(self, node: Node) -> Node | None:
         """Return the node that may join a linear layer: its only reader, a function or a sum."""
@@ -288,7 +291,7 @@ class _Lowering:
             return self._aliased(node, value)
         if self.residency.is_output(value):
             return self._output_home(value)
-        return self._new(value, value.name, heads_inside=node.op.name in ("attention", "rope"))
+        return self._new(value, value.name, node.op.name)
 
     def _aliased(self, node: Node, value: Value) -> Placed:
         """Let an output take over the memory of the input it replaces (a KV cache)."""
@@ -311,19 +314,19 @@ class _Lowering:
         whole = Placed(NkiTensor(self.outputs[value].tensor), LogicalView.dense(value.shape))
         return self._slice(whole, len(stack), value.shape)
 
-    def _new(self, value: Value, name: str, heads_inside: bool = False) -> Placed:
+    def _new(self, value: Value, name: str, op: str = "") -> Placed:
         """Return a new value in SBUF if the budget allows, else in HBM.
 
-        With `heads_inside`, [B, H, S, D] lies as [B, S, H, D], as the next linear layer reads it.
+        What attention and rope write, [B, H, S, D], lies as [B, S, H, D], as linear layers read it.
         """
         dtype = self.residency.stored_dtype(value)
         shape = value.shape
-        swap = heads_inside and len(shape) == 4
+        swap = op in ("attention", "rope") and len(shape) == 4
         if swap:
             batch, heads, length, size = shape
             shape = (batch, length, heads * size)
         needed = self.residency.bytes_of(shape, dtype)
-        reachable = not swap or shape[1] % 128 == 0 or shape[0] == 1 or shape[1] in (32, 64)
+        reachable = op != "attention" or _heads_start_legally(value.shape)
         rows, columns = prod(shape[:-1]), shape[-1] if shape else 1
         if reachable and self.residency.take(needed):
             self.spent[value] = needed
@@ -347,6 +350,12 @@ class _Lowering:
     def _free(self, position: int) -> None:
         for value in [v for v in self.spent if self.residency.last_use(v) <= position]:
             self.residency.give_back(self.spent.pop(value))
+
+
+def _heads_start_legally(shape: tuple[int, ...]) -> bool:
+    """Tell whether the rows of each batch entry [B, H, S, D] start where engines may start."""
+    batch, _, length, _ = shape
+    return length > 1 and (batch == 1 or length % 128 == 0 or length in (32, 64))
 
 
 def _fresh(placed: Placed) -> Placed:
