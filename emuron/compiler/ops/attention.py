@@ -104,7 +104,8 @@ class Attention(Op):
         )
         mask = inputs[3] if self.masked else None
         positions = inputs[-1] if self.positioned else None
-        kernel.attention(k, rules, *inputs[:3], mask, positions, outputs[0])
+        q, keys, values = inputs[:3]
+        kernel.attention(k, rules, q, keys, values, mask, positions, outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the steps of the class docstring, for as many heads at once as fit the cache."""

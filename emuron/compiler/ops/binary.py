@@ -267,7 +267,8 @@ class Select(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Write a copy of y and a predicated copy of x over it."""
-        elementwise.select(k, *inputs, outputs[0])
+        condition, x, y = inputs
+        elementwise.select(k, condition, x, y, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the common type of x and y."""

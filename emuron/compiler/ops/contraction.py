@@ -52,7 +52,8 @@ class Linear(Op):
         self, operand: int, types: tuple[TensorType, ...], dtype: DType
     ) -> LinearPacking | None:
         """Return the layout of the weight that lets one DMA bring a group of outputs."""
-        return LinearPacking(*types[1].shape, dtype.itemsize) if operand == 1 else None
+        outputs, inputs = types[1].shape
+        return LinearPacking(outputs, inputs, dtype.itemsize) if operand == 1 else None
 
     def lower(
         self,

@@ -47,7 +47,7 @@ class Take(Op):
         """Gather rows by DMA."""
         if self.axis != 0:
             raise UnsupportedOpError("take has a kernel along axis 0 only")
-        movement.take(k, *inputs, outputs[0])
+        movement.take(k, inputs[0], inputs[1], outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's shape with dimension `axis` replaced by index's dimensions."""
@@ -178,7 +178,8 @@ class Scatter(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Write the slices in place; `outputs[0]` holds x's memory, or a copy of it."""
-        movement.replace_slices(k, *inputs, self.axis, self.batched, outputs[0])
+        x, update, index = inputs
+        movement.replace_slices(k, x, update, index, self.axis, self.batched, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type."""

@@ -28,7 +28,8 @@ class Rope(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Rotate row tile by row tile, all heads at once."""
-        elementwise.rope(k, *inputs, outputs[0], self.interleaved)
+        x, cos, sin = inputs
+        elementwise.rope(k, x, cos, sin, outputs[0], self.interleaved)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type."""
