@@ -12,9 +12,10 @@ from typing import Any
 
 _MODULE_OF_NAME = MappingProxyType(
     {
-        "jit": "emuron.nki.jit",
-        "simulate": "emuron.nki.jit",
+        "jit": "emuron.nki.kernel",
+        "simulate": "emuron.nki.kernel",
         "run_kernel": "emuron.nki.launch",
+        "Case": "emuron.nki.cases",
         "KernelRun": "emuron.nki.launch",
         "ShapeDtype": "emuron.nki.arrays",
     }

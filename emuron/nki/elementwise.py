@@ -231,7 +231,7 @@ def trunc(x: NkiTensor, dtype: object = None) -> NkiTensor:
 def mod(x: Tile, y: Tile, dtype: object = None) -> NkiTensor:
     """Return x − floor(x / y)·y: the remainder with the sign of y."""
     kind = promoted(x, y) if dtype is None else to_dtype(dtype)
-    whole = floor(divide(x, y, dtype=float32), dtype=float32)
+    whole: NkiTensor = floor(divide(x, y, dtype=float32), dtype=float32)
     return _combine("subtract", "mod", x, _combine("multiply", "mod", whole, y, float32), kind)
 
 
@@ -268,7 +268,8 @@ def cos(x: NkiTensor, dtype: object = None) -> NkiTensor:
 @_operator("tan")
 def tan(x: NkiTensor, dtype: object = None) -> NkiTensor:
     """Return the tangent of each element."""
-    return divide(sin(x, dtype=float32), cos(x, dtype=float32), dtype=dtype or x.dtype)
+    made: NkiTensor = divide(sin(x, dtype=float32), cos(x, dtype=float32), dtype=dtype or x.dtype)
+    return made
 
 
 @_operator("where")

@@ -53,7 +53,7 @@ _ISSUED = NkiInstruction()
 
 def get_nc_version() -> nc_version:
     """Return the generation of the NeuronCore that the kernel runs on."""
-    return nc_version(current_core().nc_version)
+    return nc_version(current_core().nc_version or 0)
 
 
 def get_nc_sub_version() -> int:

@@ -2,10 +2,12 @@
 
 Operators (`nl.add`) are names for `op=` arguments and functions on tiles alike.
 """
+# ruff: noqa: F401  (this module is the names that it imports)
 
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -160,9 +162,8 @@ class NKIObject:
     """
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        names = [
-            n for c in reversed(type(self).__mro__) for n in c.__dict__.get("__annotations__", {})
-        ]
+        classes = reversed(type(self).__mro__)
+        names = [name for kind in classes for name in inspect.get_annotations(kind)]
         if len(values) > len(names):
             raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(values)}")
         for name in names:
