@@ -1,0 +1,94 @@
+"""`emuron validate`: predict a table of measurements and print the error of every row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emuron.cli.output import Json, console, print_json, print_table, progress
+from emuron.planner.measurements import Measurement, read_measurements, select_measurements
+from emuron.planner.validate import Prediction, Predictor, Summary, summarize
+
+File = Annotated[
+    Path, typer.Argument(help="A CSV file of measurements: id, model, instance, batch, seq, ...")
+]
+Match = Annotated[
+    str, typer.Option("--match", help="Predict the rows whose model contains this, in any case.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Predict the first rows only.")]
+
+_COLUMNS = ("id", "model", "instance", "batch", "seq", "metric")
+_FIGURES = ("measured", "predicted", "error")
+
+
+def validate(file: File, match: Match = "", limit: Limit = None, as_json: Json = False) -> None:
+    """Predict every row of a table of measurements; print the errors and their summary.
+
+    A row that cannot be predicted says why: `emuron validate measured.csv --match bert-base`.
+    """
+    rows = select_measurements(read_measurements(file), match, limit)
+    predictions = _predict(rows)
+    summary = summarize(predictions)
+    if as_json:
+        print_json({"rows": [_record(p) for p in predictions], "summary": asdict(summary)})
+        return
+    print_table(
+        (*_COLUMNS, *_FIGURES, "note"),
+        map(_cells, predictions),
+        title=f"Measured and predicted: {file.name}",
+        right=("batch", "seq", *_FIGURES),
+        whole=("id", *_FIGURES),
+    )
+    _print_summary(summary)
+
+
+def _predict(rows: tuple[Measurement, ...]) -> list[Prediction]:
+    predictor, predictions = Predictor(), []
+    with progress() as bar:
+        task = bar.add_task("Predicting", total=len(rows))
+        for row in rows:
+            bar.update(task, description=f"Predicting {row.id}")
+            predictions.append(predictor.predict(row))
+            bar.advance(task)
+    return predictions
+
+
+def _record(prediction: Prediction) -> dict[str, object]:
+    return {
+        "id": prediction.measurement.id,
+        "measured": prediction.measurement.value,
+        "predicted": prediction.predicted,
+        "relative_error": prediction.relative_error,
+        "note": prediction.note,
+    }
+
+
+def _cells(prediction: Prediction) -> tuple[object, ...]:
+    row, error = prediction.measurement, prediction.relative_error
+    return (
+        row.id,
+        row.model,
+        row.instance,
+        row.batch,
+        row.sequence,
+        row.metric,
+        f"{row.value:.5g} {row.unit}",
+        None if prediction.predicted is None else f"{prediction.predicted:.5g} {row.unit}",
+        None if error is None else f"{error:+.1%}",
+        prediction.note,
+    )
+
+
+def _print_summary(summary: Summary) -> None:
+    text = f"{summary.predicted} of {summary.rows} rows predicted"
+    if summary.median_abs_error is not None and summary.p90_abs_error is not None:
+        text += (
+            f"; error: median {summary.median_abs_error:.1%}, "
+            f"90th percentile {summary.p90_abs_error:.1%}"
+        )
+    if summary.spearman is not None:
+        text += f"; rank correlation {summary.spearman:.3f}"
+    console().print(text + ".")
