@@ -147,6 +147,18 @@ def reduce_rows(k: KernelContext, x: Placed, kind: str, out: Placed) -> None:
         k.finish(written, target, (entry, 1), (0, columns))
 
 
+def running_sum(k: KernelContext, x: Placed, out: Placed) -> None:
+    """Write x[0] + … + x[i] along the last dimension, added in this order."""
+    rows, columns = x.view.matrix().shape
+    x = k.reachable(x, columns)
+    ones = k.filled(1.0, columns)
+    for row in k.row_tiles(rows, x, out):
+        target = k.target(out, row, (0, columns))
+        tile = k.read(x, row, (0, columns))
+        nisa.tensor_tensor_scan(target, ones[: row[1]], tile, 0.0, "multiply", "add")
+        k.finish(target, out, row, (0, columns))
+
+
 def counts(k: KernelContext, out: Placed, axis: int, start: int, step: int) -> None:
     """Write start + step·index along one dimension of out."""
     rows, columns = out.view.matrix().shape

@@ -144,6 +144,14 @@ class Cumulative(Op):
         require_axis(self.axis, types[0].rank)
         return (types[0],)
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Scan along the last dimension."""
+        if self.axis != len(inputs[0].shape) - 1:
+            raise UnsupportedOpError(f"cumulative has no kernel along dimension {self.axis}")
+        movement.running_sum(k, inputs[0], outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the running sums."""
         return (ev.backend.scan("add", arrays[0], axis=self.axis),)

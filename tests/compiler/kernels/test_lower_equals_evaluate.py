@@ -15,18 +15,19 @@ from emuron.compiler.passes import lower as lowering
 from emuron.compiler.pipeline import CompileOptions, compile_graph
 from emuron.errors import UnsupportedOpError
 from emuron.hardware.catalog import instance
+from emuron.numerics.matmul import sums_in_order
 from emuron.numerics.rounding import round_to
 from emuron.runtime.device import Device
 
 WITHOUT_KERNEL = frozenset(
-    {"argreduce", "cos", "cumulative", "dynamic_update_slice", "gather_along", "pow", "sin", "topk"}
+    {"argreduce", "cos", "dynamic_update_slice", "gather_along", "pow", "sin", "topk"}
 )
 
 
 def has_kernel(example: Example) -> bool:
     """Tell whether an example is one that the op's kernel takes."""
     name, op = example.op.name, example.op
-    takes_axis = name != "take" or op.axis == 0
+    takes_axis = {"take": 0, "cumulative": 1}.get(name, -1) in (-1, getattr(op, "axis", -1))
     return name not in WITHOUT_KERNEL and takes_axis and getattr(op, "axes", ()) != (0, 2)
 
 
@@ -80,6 +81,8 @@ def both(graph: Graph, inputs: dict[str, Any], cast: Autocast, on: str) -> list[
 def test_executing_the_kernel_gives_the_bits_of_evaluate(
     example: Example, cast: Autocast, on: str
 ) -> None:
+    if example.op.contracts and not sums_in_order():
+        pytest.skip("this host's BLAS adds small products in another order: low bits differ")
     graph, inputs = graph_of(example)
     for executed, evaluated in both(graph, inputs, cast, on):
         np.testing.assert_array_equal(
