@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from emuron.nki.launch import KernelRun
     from emuron.trace.summary import Summary
 
-_ENGINES = {"PE": "tensor", "Vector": "vector", "Scalar": "scalar", "GpSimd": "gpsimd"}
+_BUSY = {
+    "PE": "tensor",
+    "Vector": "vector",
+    "Scalar": "scalar",
+    "GpSimd": "gpsimd",
+    "DMA": "dma",
+}
 
 app = typer.Typer(no_args_is_help=True, help="Run NKI kernels written by hand.")
 
@@ -144,36 +150,48 @@ def _share(result: Result, kind: str) -> float:
 def _print(results: list[Result], file: Path) -> None:
     from emuron.trace.quantity import bytes_text, duration_text
 
-    columns = ("case", "time", *_ENGINES, "DMA", "DMA bytes", "SBUF peak", "PSUM peak", "error")
-    rows = [
-        (
-            result.case.name,
-            duration_text(result.summary.total_ps),
-            *(f"{_share(result, kind):.1%}" for kind in (*_ENGINES.values(), "dma")),
-            bytes_text(result.summary.dma_bytes),
-            bytes_text(result.run.placement.sbuf_peak_bytes),
-            bytes_text(result.run.placement.psum_peak_bytes),
-            _error_text(result),
-        )
-        for result in results
-    ]
     chip = results[0].run.chip if results else None
     where = f" on one core of {chip.name} (NeuronCore-{chip.core.version})" if chip else ""
+    used = {t: k for t, k in _BUSY.items() if any(_share(result, k) for result in results)}
     print_table(
-        columns,
-        rows,
+        ("case", "time", *used, "error"),
+        [
+            (
+                result.case.name,
+                duration_text(result.summary.total_ps),
+                *(f"{_share(result, kind):.1%}" for kind in used.values()),
+                _error_text(result),
+            )
+            for result in results
+        ],
         title=f"{file.name}{where}",
-        right=columns[1:],
-        caption="Engines and DMA: share of the time in which they were busy. Peaks: bytes in each "
-        "partition. Error: largest, relative to the largest expected number.",
+        right=("time", *used, "error"),
+        caption="Engines and DMA: the share of the time in which they were busy.\n"
+        "Error: the largest, relative to the largest expected number.",
+    )
+    memory = ("DMA bytes", "SBUF peak", "PSUM peak")
+    print_table(
+        ("case", "instructions", *memory),
+        [
+            (
+                result.case.name,
+                result.run.timing.instructions,
+                bytes_text(result.summary.dma_bytes),
+                bytes_text(result.run.placement.sbuf_peak_bytes),
+                bytes_text(result.run.placement.psum_peak_bytes),
+            )
+            for result in results
+        ],
+        right=("instructions", *memory),
+        caption="Peaks: bytes in each partition.",
     )
 
 
 def _error_text(result: Result) -> str | None:
     if result.error is None:
         return None
-    sign = "≤" if result.passed else ">"
-    return f"{result.error:.1e} {sign} {result.case.tolerance:.1e}"
+    wrong = f"WRONG, over {result.case.tolerance:.1e}: "
+    return f"{'' if result.passed else wrong}{result.error:.1e}"
 
 
 def _record(result: Result) -> dict[str, Any]:
@@ -184,7 +202,7 @@ def _record(result: Result) -> dict[str, Any]:
         "kernel": getattr(result.case.kernel, "__name__", ""),
         "time_us": summary.total_ps / 1e6,
         "instructions": result.run.timing.instructions,
-        "busy": {kind: _share(result, kind) for kind in (*_ENGINES.values(), "dma")},
+        "busy": {kind: _share(result, kind) for kind in _BUSY.values()},
         "dma_bytes": summary.dma_bytes,
         "hbm_bytes": summary.hbm_bytes,
         "mfu": summary.mfu,
@@ -207,7 +225,7 @@ def _write(result: Result, trace: Path | None, report: Path | None) -> None:
         to_perfetto(recorded, trace)
     if report is None:
         return
-    fidelity = ()
+    fidelity: tuple[Fidelity, ...] = ()
     if result.error is not None:
         bound, found = f"{result.case.tolerance:.1e}", f"{result.error:.1e}"
         fidelity = (Fidelity("outputs", "largest relative error", found, bound, result.passed),)

@@ -91,9 +91,9 @@ def chosen_cases(
         found = [c for c in found if getattr(c.kernel, "__name__", "") == kernel]
         _require(found, "kernel with a case", kernel, kernels_of(module))
     if case is not None:
-        names = [c.name for c in found]
+        known = [c.name for c in found]
         found = [c for c in found if case in c.name]
-        _require(found, "case", case, names)
+        _require(found, "case", case, known)
     return found
 
 

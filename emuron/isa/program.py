@@ -39,16 +39,23 @@ class Block:
 
     def append(self, form: int, group: int, operands: list[tuple[int, Index]]) -> None:
         """Add one instruction; `operands` are (tensor number, offset)."""
+        tensors, offsets = self.tensor, self.offset
         self.form.append(form)
         self.group.append(group)
-        self.first.append(len(self.tensor))
+        self.first.append(len(tensors))
         for number, offset in operands:
-            if isinstance(offset, Affine):
-                if offset.terms:
-                    self.slopes[len(self.tensor)] = offset.terms
-                offset = offset.base
-            self.tensor.append(number)
-            self.offset.append(offset)
+            if offset.__class__ is not int:
+                offset = self._base(offset)
+            tensors.append(number)
+            offsets.append(offset)
+
+    def _base(self, offset: Index) -> int:
+        """Return the part of the next operand's offset outside of all loops; note its slopes."""
+        if not isinstance(offset, Affine):
+            return int(offset)
+        if offset.terms:
+            self.slopes[len(self.tensor)] = offset.terms
+        return offset.base
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +81,7 @@ class Program:
         self.groups: list[str] = []
         self.body: list[Block | Loop] = []
         self.frozen = False
-        self._tensor_numbers: dict[Tensor, int] = {}
+        self.tensor_numbers: dict[Tensor, int] = {}
         self._group_numbers: dict[str, int] = {}
 
     @property
@@ -84,9 +91,9 @@ class Program:
 
     def tensor_number(self, tensor: Tensor) -> int:
         """Return the number of a tensor, adding it on first sight."""
-        number = self._tensor_numbers.get(tensor)
+        number = self.tensor_numbers.get(tensor)
         if number is None:
-            number = self._tensor_numbers[tensor] = len(self.tensors)
+            number = self.tensor_numbers[tensor] = len(self.tensors)
             self.tensors.append(tensor)
         return number
 

@@ -32,6 +32,7 @@ class StorageKind:
     buffer: MemoryRegion
     dtype: DType
     row_elements: int
+    in_psum: bool
 
 
 storage_kind = cache(StorageKind)
@@ -62,7 +63,8 @@ class Tensor:
 
     def __post_init__(self) -> None:
         self.partition_elements = prod(self.shape[1:]) if self.buffer.is_on_chip else 0
-        self.kind = storage_kind(self.buffer, self.dtype, self.partition_elements)
+        in_psum = self.buffer is MemoryRegion.psum
+        self.kind = storage_kind(self.buffer, self.dtype, self.partition_elements, in_psum)
 
     @property
     def size(self) -> int:
@@ -203,14 +205,15 @@ class AccessPattern:
         kind = tensor.kind
         place: object = None
         if kind.row_elements:
-            address = tensor.address
-            if kind.buffer is MemoryRegion.psum:
-                place = (self.start_partition, self.free_offset_bytes, address)
+            place = self.offset if self.offset.__class__ is int else base_of(self.offset)
+            if kind.in_psum:
+                if tensor.address is not None:
+                    place = (place, tensor.address)
             else:
                 row = kind.row_elements if self.dtype is kind.dtype else max(1, self.row_elements)
-                place = base_of(self.offset) // row
-                if address is not None:
-                    place += address[0]  # type: ignore[index]  # on chip it is a pair
+                place //= row  # type: ignore[operator]
+                if tensor.address is not None:
+                    place += tensor.address[0]
         if self.indirection is None:
             return (kind, self.dtype, self.shape, self.strides, place)
         rule = self.indirection

@@ -14,8 +14,9 @@ from emuron.errors import UsageError
 from emuron.isa.affine import Index
 from emuron.isa.tensor import AccessPattern, MemoryRegion
 from emuron.nki import isa
+from emuron.nki.indexing import DynamicSlice
 from emuron.nki.recorder import recorder
-from emuron.nki.tensor import DynamicSlice, NkiTensor
+from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, uint8
 from emuron.numerics.dtypes import dtype as to_dtype
 
@@ -40,7 +41,7 @@ class _TensorType(type):
         return isinstance(instance, NkiTensor)
 
 
-class ndarray(metaclass=_TensorType):  # noqa: N801  NKI's name
+class ndarray(metaclass=_TensorType):
     """A new uninitialised tensor; also the type of tensors in annotations.
 
     On chip, dimension 0 runs over partitions and `address` is (partition, byte in the partition);

@@ -23,27 +23,10 @@ def _warn(message: str) -> None:
     warnings.warn(message, DeprecationWarning, stacklevel=4)
 
 
-def _renamed(keywords: dict[str, Any], old: str, new: str) -> None:
-    if old in keywords:
-        _warn(f"{old}= is called {new}= since NKI 0.3")
-        keywords[new] = keywords.pop(old)
-
-
 def _dropped(keywords: dict[str, Any], old: str) -> None:
     if old in keywords:
         _warn(f"{old}= has no effect since NKI 0.3")
         del keywords[old]
-
-
-def _nc_matmul(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    _renamed(keywords, "is_moving_zero", "is_moving_onezero")
-    _renamed(keywords, "psumAccumulateFlag", "accumulate")
-    return given, keywords
-
-
-def _scalar_tensor_tensor(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    _dropped(keywords, "dtype")
-    return given, keywords
 
 
 def _dma_copy(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
@@ -92,31 +75,48 @@ def _affine_select(given: tuple[Any, ...], keywords: dict[str, Any]) -> Argument
     return given, keywords
 
 
-def _register_move(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    _renamed(keywords, "imm", "src")
-    return given, keywords
-
-
-def _sendrecv(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    if "use_gpsimd_dma" in keywords:
-        _warn("use_gpsimd_dma= is dma_engine= since NKI 0.3")
-        keywords["dma_engine"] = "gpsimd_dma" if keywords.pop("use_gpsimd_dma") else "dma"
-    return given, keywords
-
-
 ADAPTED: Mapping[str, Callable[[tuple[Any, ...], dict[str, Any]], Arguments]] = MappingProxyType(
     {
         "affine_select": _affine_select,
         "dma_compute": _dma_compute,
         "dma_copy": _dma_copy,
         "dma_transpose": _dma_transpose,
-        "nc_matmul": _nc_matmul,
-        "register_move": _register_move,
-        "scalar_tensor_tensor": _scalar_tensor_tensor,
-        "sendrecv": _sendrecv,
     }
 )
-"""The instructions whose arguments changed, and what turns the earlier ones into today's."""
+"""The instructions whose order of arguments changed, and what brings it into today's."""
+
+
+_KEYWORDS: Mapping[str, Mapping[str, str | None]] = MappingProxyType(
+    {
+        "nc_matmul": {"is_moving_zero": "is_moving_onezero", "psumAccumulateFlag": "accumulate"},
+        "register_move": {"imm": "src"},
+        "scalar_tensor_tensor": {"dtype": None},
+    }
+)
+"""Keywords of earlier versions and what they are called now; None where they had no effect."""
+
+
+def earlier_keywords(
+    mnemonic: str,
+) -> Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None:
+    """Return what renames the earlier keywords of an instruction; None if it never had others."""
+    table = _KEYWORDS.get(mnemonic)
+    if table is None:
+        return None
+
+    def now(arguments: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+        for old, value in earlier.items():
+            if old not in table:
+                raise TypeError(f"{mnemonic}() got an unexpected keyword argument {old!r}")
+            new = table[old]
+            if new is None:
+                _dropped({old: value}, old)
+            else:
+                _warn(f"{old}= is called {new}= since NKI 0.3")
+                arguments[new] = value
+        return arguments
+
+    return now
 
 
 def accept_earlier(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from emuron.errors import UnknownNameError
 M = TypeVar("M", bound="NamedMember")
 
 
-class NamedMember(str, enum.Enum):
+class NamedMember(enum.StrEnum):
     """A member that equals and hashes as its string, with NKI's number or name as its value."""
 
     def __new__(cls, text: str, number: object) -> NamedMember:
@@ -23,7 +23,6 @@ class NamedMember(str, enum.Enum):
         member._value_ = number
         return member
 
-    __str__ = str.__str__
     __hash__ = str.__hash__
 
     def __repr__(self) -> str:
@@ -38,7 +37,7 @@ class NamedMember(str, enum.Enum):
         raise UnknownNameError(f"nisa.{cls.__name__}", str(given), map(str, cls))
 
 
-class engine(NamedMember):  # noqa: N801  NKI's name
+class engine(NamedMember):
     """The engine that runs an instruction; `unknown` leaves the choice to the default rule."""
 
     unknown = ("unknown", 0)
@@ -50,7 +49,7 @@ class engine(NamedMember):  # noqa: N801  NKI's name
     sync = ("sync", 6)
 
 
-class reduce_cmd(NamedMember):  # noqa: N801  NKI's name
+class reduce_cmd(NamedMember):
     """What an instruction does with the accumulator registers of its engine."""
 
     idle = ("idle", 0)
@@ -60,7 +59,7 @@ class reduce_cmd(NamedMember):  # noqa: N801  NKI's name
     load_reduce = ("load_reduce", 4)
 
 
-class dge_mode(NamedMember):  # noqa: N801  NKI's name
+class dge_mode(NamedMember):
     """How the descriptors of a DMA transfer come about."""
 
     unknown = ("unknown", 0)
@@ -69,28 +68,28 @@ class dge_mode(NamedMember):  # noqa: N801  NKI's name
     none = ("none", 3)
 
 
-class oob_mode(NamedMember):  # noqa: N801  NKI's name
+class oob_mode(NamedMember):
     """What happens to an index out of range."""
 
     error = ("error", 0)
     skip = ("skip", 1)
 
 
-class matmul_perf_mode(NamedMember):  # noqa: N801  NKI's name
+class matmul_perf_mode(NamedMember):
     """Performance modes of `nc_matmul`."""
 
     none = ("none", "none")
     double_row = ("double_row", "double_row")
 
 
-class dma_engine(NamedMember):  # noqa: N801  NKI's name
+class dma_engine(NamedMember):
     """What moves the data of `sendrecv`."""
 
     dma = ("dma", 1)
     gpsimd_dma = ("gpsimd_dma", 2)
 
 
-class nc_version(enum.IntEnum):  # noqa: N801  NKI's name
+class nc_version(enum.IntEnum):
     """The generations of NeuronCore, in order."""
 
     gen2 = 2

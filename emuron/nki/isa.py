@@ -20,7 +20,7 @@ from emuron.errors import UsageError
 from emuron.isa.instruction import REGISTRY, Instruction
 from emuron.isa.tensor import AccessPattern
 from emuron.nki import enums
-from emuron.nki.earlier_forms import ADAPTED, accept_earlier
+from emuron.nki.earlier_forms import ADAPTED, accept_earlier, earlier_keywords
 from emuron.nki.enums import (
     NamedMember,
     dge_mode,
@@ -95,7 +95,7 @@ def _attribute(field: Field[Any]) -> str:
     if name in enums.OF_ATTRIBUTE:
         return f"({name} if isinstance({name}, str) else _{name}.of({name}))"
     if "tuple" in kind:
-        return f"_hashable({name})"
+        return f"({name} if {name} is None or {name} == () else _hashable({name}))"
     if kind == "float":
         return f"_number({name})"
     return name
@@ -127,8 +127,17 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     by_name = {field.name: field for field in fields(cls)}
     operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
     attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
+    earlier = earlier_keywords(cls.mnemonic)
+    rename = ""
+    if earlier is not None:
+        parameters.append("name=None, **_earlier")
+        given = ", ".join(f"{field.name!r}: {field.name}" for field in fields(cls))
+        rename = f"    if _earlier:\n        return {cls.mnemonic}(**_now({{{given}}}, _earlier))\n"
+        scope["_now"] = earlier
+    else:
+        parameters.append("name=None")
     source = (
-        f"def {cls.mnemonic}({', '.join(parameters)}, name=None):\n"
+        f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
         f"    _recorder().issue(_cls, ({operands}), ({attributes}))\n"
         f"    return _issued\n"
     )

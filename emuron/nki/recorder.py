@@ -112,8 +112,12 @@ class Recorder:
         patterns = [o for o in operands if isinstance(o, AccessPattern)]
         if form.has_indirection:
             patterns = list(flat_operands(operands))
-        number = program.tensor_number
-        block.append(form.id, group, [(number(p.tensor), p.offset) for p in patterns])
+        numbers = program.tensor_numbers
+        try:
+            row = [(numbers[p.tensor], p.offset) for p in patterns]
+        except KeyError:
+            row = [(program.tensor_number(p.tensor), p.offset) for p in patterns]
+        block.append(form.id, group, row)
         if self.executor is not None:
             self.executor.execute(form, patterns)
 

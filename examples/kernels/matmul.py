@@ -44,7 +44,7 @@ def evacuate(product, out, m, n):
 
 @nki.jit
 def matmul_naive(lhs_t, rhs):
-    """One step after the other on 128 x 128 tiles: every tile is loaded when it is needed."""
+    """Multiply 128 x 128 tiles, one step after the other: each is loaded when it is needed."""
     (depth, rows), columns = lhs_t.shape, rhs.shape[1]
     out = new_output(lhs_t, rhs)
     side = TILE_M
@@ -64,7 +64,7 @@ def matmul_naive(lhs_t, rhs):
 
 @nki.jit
 def matmul_tiled(lhs_t, rhs):
-    """Full tiles of the Tensor engine, a new buffer for each: loads run ahead of the products."""
+    """Multiply the largest tiles, each in a buffer of its own: loads run ahead of products."""
     (depth, rows), columns = lhs_t.shape, rhs.shape[1]
     out = new_output(lhs_t, rhs)
     for m in nl.affine_range(rows // TILE_M):
@@ -83,7 +83,7 @@ def matmul_tiled(lhs_t, rhs):
 
 @nki.jit
 def matmul_hoisted(lhs_t, rhs):
-    """The column of lhs tiles is loaded once for all tiles of rhs."""
+    """Load each column of lhs tiles once for all tiles of rhs."""
     (depth, rows), columns = lhs_t.shape, rhs.shape[1]
     out = new_output(lhs_t, rhs)
     for m in nl.affine_range(rows // TILE_M):
@@ -113,7 +113,7 @@ def load_column(source, start, width, step):
 
 @nki.jit
 def matmul_blocked(lhs_t, rhs):
-    """Blocks of 1024 x 1024 results: what is loaded is used for eight rows or two columns."""
+    """Make blocks of 1024 x 1024 results: loads serve eight rows or two columns of tiles."""
     (depth, rows), columns = lhs_t.shape, rhs.shape[1]
     out = new_output(lhs_t, rhs)
     for block_n in nl.affine_range(columns // BLOCK):
@@ -137,7 +137,7 @@ def matmul_blocked(lhs_t, rhs):
 
 @nki.jit
 def matmul_optimised(lhs_t, rhs):
-    """The same blocks by DMAs of 2 KiB rows; each K tile is used in all banks as it arrives."""
+    """Load by DMAs of 2 KiB rows; use each K tile in all banks as it arrives."""
     (depth, rows), columns = lhs_t.shape, rhs.shape[1]
     out = new_output(lhs_t, rhs)
     for block_n in nl.affine_range(columns // BLOCK):
@@ -159,9 +159,7 @@ def matmul_optimised(lhs_t, rhs):
 def load_rows(source, k, block):
     """Return the tile of K tile `k` and block `block`: one DMA of rows of 2 KiB (bf16)."""
     tile = new_tile((TILE_K, BLOCK), source)
-    nisa.dma_copy(
-        dst=tile, src=source[nl.ds(k * TILE_K, TILE_K), nl.ds(block * BLOCK, BLOCK)]
-    )
+    nisa.dma_copy(dst=tile, src=source[nl.ds(k * TILE_K, TILE_K), nl.ds(block * BLOCK, BLOCK)])
     return tile
 
 
