@@ -27,7 +27,8 @@ class Access:
     __slots__ = (
         "name", "instruction", "backend", "dtype", "np_dtype", "itemsize", "shape", "strides",
         "byte_strides", "flat", "size", "low", "high", "free_high", "row", "on_chip", "fills",
-        "mask_type", "mask_written", "as_numpy",
+        "mask_type", "mask_written", "as_numpy", "last_storage", "last_offset", "last_buffer",
+        "last_view",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +39,10 @@ class Access:
         backend: Backend,
         dtype: DType | None = None,
     ) -> None:
+        self.last_storage: Storage | None = None
+        self.last_offset = 0
+        self.last_buffer: Any = None
+        self.last_view: Any = None
         self.name = name
         self.instruction = instruction
         self.backend = backend
@@ -61,6 +66,18 @@ class Access:
 
     def view(self, storage: Storage, offset: int) -> Any:
         """Return the view at an offset (in elements of its dtype); OutOfBoundsError beyond."""
+        if (
+            storage is self.last_storage
+            and offset == self.last_offset
+            and storage.memory.buffer is self.last_buffer
+        ):
+            return self.last_view
+        self.last_view = self._made(storage, offset)
+        self.last_storage, self.last_offset = storage, offset
+        self.last_buffer = storage.memory.buffer
+        return self.last_view
+
+    def _made(self, storage: Storage, offset: int) -> Any:
         itemsize = self.itemsize
         if (offset + self.low) < 0 or (offset + self.high) * itemsize >= storage.nbytes:
             raise self._out_of_bounds(storage, offset)

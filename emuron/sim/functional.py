@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emuron.isa.affine import Affine, LoopIndex
+from emuron.isa.affine import LoopIndex, base_of
 from emuron.isa.instruction import Form
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, Tensor
 from emuron.sim.machine import Machine, Storage
-from emuron.sim.plans import Step, plan
+from emuron.sim.plans import plan
+from emuron.sim.stores import Step
 
 Slopes = tuple[tuple[int, tuple[tuple[LoopIndex, int], ...]], ...]
 Row = tuple[Step, list[Storage], list[int], Slopes]
@@ -35,7 +36,7 @@ class FunctionalSimulator:
         """
         storage = self.machine.storage
         storages = [storage(pattern.tensor) for pattern in patterns]
-        offsets = [p.offset.base if isinstance(p.offset, Affine) else p.offset for p in patterns]
+        offsets = [p.offset if type(p.offset) is int else base_of(p.offset) for p in patterns]
         with np.errstate(all="ignore"):
             self._plan(form)(storages, offsets)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import numpy.typing as npt
 from emuron.errors import OutOfBoundsError
 from emuron.isa.instruction import Form
 from emuron.isa.tensor import AccessPattern
-from emuron.numerics.dtypes import DType, float32
+from emuron.numerics.dtypes import float32
 from emuron.sim.access import Access
 from emuron.sim.machine import WRITTEN, Machine, Storage, unwritten_error
+from emuron.sim.stores import Step
 
-Step = Callable[[list[Storage], list[int]], None]
-Store = Callable[[Any, Any], None]
 Indices = npt.NDArray[np.int64]
 
 
@@ -33,10 +31,10 @@ class Rows:
         self.like, self.rule = like, like.indirection
         fields = [field for field, _ in form.operand_fields]
         self.position = fields.index(name)
-        self.access = Access(form.mnemonic, name, like, machine.backend)
+        self.access = Access(form.mnemonic, name, like, machine.ops)
         self.index: Access | None = None
         if self.rule is not None:
-            self.index = Access(form.mnemonic, f"{name}.index", self.rule.index, machine.backend)
+            self.index = Access(form.mnemonic, f"{name}.index", self.rule.index, machine.ops)
         inner = np.zeros((1,), np.int64)
         for count, stride in zip(like.shape[1:], like.strides[1:], strict=True):
             inner = (inner[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
@@ -53,7 +51,7 @@ class Rows:
         if storages[k].memory.unwritten:
             self.index.require_written(storages[k], offsets[k])
         # dma_transpose reads an index tile column by column (nki_api §7.3).
-        values = machine.backend.numpy(view).astype(np.int64).T.reshape(-1)[:count]
+        values = machine.ops.numpy(view).astype(np.int64).T.reshape(-1)[:count]
         if self.rule.kind == "scalar":
             values = np.repeat(values[:1], count)
             starts = values * self.rule.stride + np.arange(count) * self.like.strides[0]
@@ -90,9 +88,7 @@ class Rows:
         return np.ndarray((count,), self.like.dtype.np, buffer, storage.base)
 
 
-def row_indirect_plan(
-    form: Form, machine: Machine, store_function: Callable[[Machine, DType, bool], Store]
-) -> Step:
+def row_indirect_plan(form: Form, machine: Machine) -> Step:
     """Return the prepared execution of a DMA transfer with row indices on some operand."""
     example = form.example
     present = [
@@ -112,7 +108,7 @@ def row_indirect_plan(
             _gather(machine, rows, storages[rows.position], first, example.raw)
             for rows, first in zip(sources, starts[1:], strict=True)
         ]
-        result = example.compute(machine.backend, *values, *([None] * absent))
+        result = example.compute(machine.ops, *values, *([None] * absent))
         legal = _legal_elements(dst, starts[0], sources, starts[1:], transposed)
         _scatter(machine, dst, storages[dst.position], starts[0], result, legal, example.raw)
 
@@ -132,8 +128,8 @@ def _gather(machine: Machine, rows: Rows, storage: Storage, starts: Indices, raw
             byte = int(positions[bad][0]) * like.dtype.itemsize
             raise unwritten_error(storage.tensor, f"{rows.mnemonic} reads {rows.name}", byte)
     stored[legal] = rows.flat(storage, memory.buffer)[positions]
-    array = machine.backend.asarray(stored.reshape(like.shape))
-    return array if raw or like.dtype == float32 else machine.backend.widen(array, like.dtype)
+    array = machine.ops.asarray(stored.reshape(like.shape))
+    return array if raw or like.dtype == float32 else machine.ops.widen(array, like.dtype)
 
 
 def _legal_elements(
@@ -161,7 +157,7 @@ def _scatter(
     raw: bool,
 ) -> None:
     """Write the legal elements in ascending row order: of equal indices the last one stays."""
-    backend, like = machine.backend, dst.like
+    backend, like = machine.ops, dst.like
     rounded = result
     if not raw and like.dtype != float32:
         rounded = backend.round_to(result, like.dtype, machine.policy, machine.next_counter())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,20 +17,17 @@ from emuron.numerics.dtypes import DType, dtype, float32
 from emuron.sim.access import Access
 from emuron.sim.indirect import row_indirect_plan
 from emuron.sim.machine import Machine, Storage
-
-Step = Callable[[list[Storage], list[int]], None]
-Store = Callable[[Any, Any], None]
-
-_DIRECT_CASTS = ("bfloat16", "float16")  # NumPy's own casts round to nearest even
+from emuron.sim.matmul_plan import matmul_plan
+from emuron.sim.stores import Step, Store, store_function
 
 
 def plan(form: Form, machine: Machine) -> Step:
     """Return the prepared execution of a form on a machine."""
     example = form.example
     if isinstance(example, (DmaCopy, DmaTranspose, DmaCompute)) and _has_rows(example):
-        return row_indirect_plan(form, machine, store_function)
+        return row_indirect_plan(form, machine)
     if isinstance(example, NcMatmul):
-        step = _matmul_plan(form, machine)
+        step = matmul_plan(form, machine)
     else:
         step = _general_plan(form, machine)
     shifts = _shifts(form, machine)
@@ -75,7 +71,7 @@ def _shifts(form: Form, machine: Machine) -> list[tuple[int, Access, Indirection
             continue
         rule = getattr(form.example, name).indirection
         if rule is not None:
-            access = Access(form.mnemonic, f"{name}.index", rule.index, machine.backend)
+            access = Access(form.mnemonic, f"{name}.index", rule.index, machine.ops)
             found.append((k, access, rule, name))
     return found
 
@@ -101,27 +97,6 @@ def stored_dtype(example: Instruction, operand: AccessPattern) -> DType | None:
     return dtype(f"{sign}{8 * operand.dtype.itemsize}")
 
 
-def store_function(machine: Machine, target: DType, raw: bool) -> Store:
-    """Return how a value is rounded and written into a view of dtype `target`."""
-    backend, policy = machine.backend, machine.policy
-    if raw or target == float32:
-        return backend.copyto
-    if backend.name == "numpy" and policy.rounding == "rne" and target in _DIRECT_CASTS:
-
-        def cast(view: Any, value: Any) -> None:
-            np.copyto(view, value, casting="unsafe")
-
-        return cast
-    if policy.rounding == "rne" or not target.is_float:
-        return lambda view, value: backend.copyto(view, backend.round_to(value, target, policy))
-
-    def stochastic(view: Any, value: Any) -> None:
-        counter = machine.next_counter()
-        backend.copyto(view, backend.round_to(value, target, policy, counter))
-
-    return stochastic
-
-
 def _constant(backend: Backend, value: Any, raw: bool, like: AccessPattern) -> Any:
     """Return an immediate as `compute` gets it: a float, or the bits of an integer type."""
     if value is None or not raw:
@@ -132,7 +107,7 @@ def _constant(backend: Backend, value: Any, raw: bool, like: AccessPattern) -> A
 
 
 def _general_plan(form: Form, machine: Machine) -> Step:
-    example, backend = form.example, machine.backend
+    example, backend = form.example, machine.ops
     raw = example.raw
     template: list[Any] = []
     reads: list[tuple[int, int, Access, DType | None, bool]] = []
@@ -182,7 +157,7 @@ def _general_step(
     several: bool,
     register: Register | None,
 ) -> Step:
-    backend, compute = machine.backend, example.compute
+    backend, compute = machine.ops, example.compute
     widen, reshape = backend.widen, backend.reshape
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
@@ -262,85 +237,3 @@ def _register_access(example: Instruction, machine: Machine) -> Register | None:
     register = Register(machine, example.accumulator, example.mnemonic, like)
     register.needed = getattr(example, "reduce_cmd", "reset_reduce") in ("reduce", "idle")
     return register
-
-
-def _matmul_plan(form: Form, machine: Machine) -> Step:
-    """Prepare nc_matmul: the product goes into PSUM in place."""
-    example, backend = form.example, machine.backend
-    assert isinstance(example, NcMatmul)
-    dst, stationary, moving = (
-        Access(form.mnemonic, name, getattr(example, name), backend)
-        for name in ("dst", "stationary", "moving")
-    )
-    multiply = _product(example, backend)
-    store = store_function(machine, dst.dtype, False)
-    wide = {a: None if a.dtype == float32 else a.dtype for a in (dst, stationary, moving)}
-    asked = example.accumulate
-
-    def gather(access: Access, storage: Storage, offset: int) -> Any:
-        x = access.view(storage, offset)
-        if storage.memory.unwritten:
-            access.require_written(storage, offset)
-        dtype_ = wide[access]
-        if dtype_ is not None:
-            x = backend.widen(x, dtype_)
-        return x if access.shape == access.flat else backend.reshape(x, access.flat)
-
-    def step(storages: list[Storage], offsets: list[int]) -> None:
-        target, start = storages[0], offsets[0]
-        product = multiply(
-            gather(stationary, storages[1], offsets[1]), gather(moving, storages[2], offsets[2])
-        )
-        view = dst.view(target, start)
-        if asked is True and target.memory.unwritten:
-            dst.require_written(target, start)
-        state = dst.matmul_state(target, start)
-        add = state if asked is None else asked
-        if target.memory.unwritten:
-            dst.mark_written(target, start)
-        if add is not False:
-            product = _accumulated(backend, dst, view, product, add)
-        if product.shape != dst.shape:
-            product = backend.reshape(product, dst.shape)
-        store(view, product)
-
-    return step
-
-
-def _accumulated(backend: Backend, dst: Access, view: Any, product: Any, add: Any) -> Any:
-    """Return old content plus product, where `add` (True or a mask) says so."""
-    old = backend.reshape(backend.widen(view, dst.dtype), product.shape)
-    total = backend.add(old, product)
-    if add is True:
-        return total
-    mask = backend.asarray(add.reshape(product.shape).astype(np.float32))
-    return backend.where(mask, total, product)
-
-
-def _product(example: NcMatmul, backend: Backend) -> Callable[[Any, Any], Any]:
-    """Return the product of gathered operands.
-
-    Where BLAS alone gives the bits that `numerics.matmul` defines (two rows or more, whole strips
-    of columns, rows in order) it is called directly.
-    """
-    strip = 16  # numerics.matmul: columns past a multiple of 16 take another kernel
-    direct = (
-        backend.name == "numpy"
-        and not example.double_row
-        and example.columns >= 2
-        and example.moving_columns % strip == 0
-    )
-
-    def multiply(stationary: Any, moving: Any) -> Any:
-        return example.compute(backend, None, stationary, moving)
-
-    if not direct:
-        return multiply
-    unit = np.dtype(np.float32).itemsize
-
-    def product(stationary: Any, moving: Any) -> Any:
-        if moving.strides[1] != unit or stationary.strides[1] != unit:
-            return multiply(stationary, moving)
-        return np.matmul(stationary.T, moving)
-
-    return product
