@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
+from typing import Any
 
 from emuron.isa.affine import Affine, Index, base_of, last_of
 from emuron.numerics.dtypes import DType
@@ -203,7 +204,7 @@ class AccessPattern:
         """
         tensor = self.tensor
         kind = tensor.kind
-        place: object = None
+        place: Any = None
         if kind.row_elements:
             place = self.offset if self.offset.__class__ is int else base_of(self.offset)
             if kind.in_psum:
@@ -211,8 +212,8 @@ class AccessPattern:
                     place = (place, tensor.address)
             else:
                 row = kind.row_elements if self.dtype is kind.dtype else max(1, self.row_elements)
-                place //= row  # type: ignore[operator]
-                if tensor.address is not None:
+                place //= row
+                if isinstance(tensor.address, tuple):
                     place += tensor.address[0]
         if self.indirection is None:
             return (kind, self.dtype, self.shape, self.strides, place)

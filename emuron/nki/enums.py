@@ -20,7 +20,7 @@ class NamedMember(enum.StrEnum):
     def __new__(cls, text: str, number: object) -> NamedMember:
         """Make a member from its string and NKI's value."""
         member = str.__new__(cls, text)
-        member._value_ = number
+        member._value_ = number  # type: ignore[assignment]
         return member
 
     __hash__ = str.__hash__

@@ -35,6 +35,9 @@ from emuron.nki.recorder import recorder
 from emuron.nki.target import current_core
 
 _OPERATORS = frozenset({"op", "op0", "op1", "reduce_op", "cmp_op", "comp_op0", "comp_op1"})
+_PLAIN = frozenset(
+    f"{kind}{optional}" for kind in ("str", "bool", "int") for optional in ("", " | None")
+)
 _NUMPY_NAMES = {"max": "maximum", "min": "minimum", "sum": "add", "prod": "multiply"}
 
 
@@ -94,10 +97,10 @@ def _attribute(field: Field[Any]) -> str:
         return f"({name} if isinstance({name}, str) else _operator({name}))"
     if name in enums.OF_ATTRIBUTE:
         return f"({name} if isinstance({name}, str) else _{name}.of({name}))"
-    if "tuple" in kind:
-        return f"({name} if {name} is None or {name} == () else _hashable({name}))"
-    if kind == "float":
+    if kind in ("float", "float | None"):
         return f"_number({name})"
+    if kind not in _PLAIN:
+        return f"({name} if {name} is None or {name} == () else _hashable({name}))"
     return name
 
 
