@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +22,7 @@ Match = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Predict the first rows only.")]
 
-_COLUMNS = ("id", "model", "instance", "batch", "seq", "metric")
-_FIGURES = ("measured", "predicted", "error")
+_FIGURES = ("batch", "seq", "measured", "predicted", "error", "note")
 
 
 def validate(file: File, match: Match = "", limit: Limit = None, as_json: Json = False) -> None:
@@ -35,13 +36,19 @@ def validate(file: File, match: Match = "", limit: Limit = None, as_json: Json =
     if as_json:
         print_json({"rows": [_record(p) for p in predictions], "summary": asdict(summary)})
         return
-    print_table(
-        (*_COLUMNS, *_FIGURES, "note"),
-        map(_cells, predictions),
-        title=f"Measured and predicted: {file.name}",
-        right=("batch", "seq", *_FIGURES),
-        whole=("id", *_FIGURES),
-    )
+    notes = dict(Counter(p.note for p in predictions if p.note).most_common())
+    numbers = {note: number for number, note in enumerate(notes, start=1)}
+    for (model, instance), group in groupby(predictions, _subject):
+        print_table(
+            ("id", "batch", "seq", "metric", "measured", "predicted", "error", "note"),
+            [_cells(p, numbers.get(p.note)) for p in group],
+            title=f"{model} on {instance}",
+            right=_FIGURES,
+            whole=("id", *_FIGURES),
+        )
+    if notes:
+        listed = [(numbers[note], count, note) for note, count in notes.items()]
+        print_table(("note", "rows", "says"), listed, title="Notes", right=("note", "rows"))
     _print_summary(summary)
 
 
@@ -66,19 +73,21 @@ def _record(prediction: Prediction) -> dict[str, object]:
     }
 
 
-def _cells(prediction: Prediction) -> tuple[object, ...]:
+def _subject(prediction: Prediction) -> tuple[str, str]:
+    return prediction.measurement.model, prediction.measurement.instance
+
+
+def _cells(prediction: Prediction, note: int | None) -> tuple[object, ...]:
     row, error = prediction.measurement, prediction.relative_error
     return (
         row.id,
-        row.model,
-        row.instance,
         row.batch,
         row.sequence,
-        row.metric,
-        f"{row.value:.5g} {row.unit}",
-        None if prediction.predicted is None else f"{prediction.predicted:.5g} {row.unit}",
+        f"{row.metric} {row.unit}",
+        f"{row.value:.5g}",
+        None if prediction.predicted is None else f"{prediction.predicted:.5g}",
         None if error is None else f"{error:+.1%}",
-        prediction.note,
+        note,
     )
 
 

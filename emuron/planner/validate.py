@@ -101,15 +101,21 @@ class Predictor:
             return Prediction(row, None, str(error))
         return Prediction(row, value, "; ".join(notes))
 
+    def latency(self, row: Measurement) -> Latency:
+        """Return the parts of the latency predicted for a row's configuration.
+
+        Raises an EmuronError that says why there is none.
+        """
+        target = _target(row)
+        timed = self._time(_configuration(row, target)[0], target)
+        latency = latency_of(target, timed.device_ps, timed.input_bytes, timed.output_bytes)
+        return latency if row.cores is None else replace(latency, cores=row.cores)
+
     def _predict(self, row: Measurement) -> tuple[float, list[str]]:
         target = _target(row)
         configuration, notes = _configuration(row, target)
         _check_metric(row)
-        timed = self._time(configuration, target)
-        latency = latency_of(target, timed.device_ps, timed.input_bytes, timed.output_bytes)
-        if row.cores is not None:
-            latency = replace(latency, cores=row.cores)
-        value = _value(row, latency, configuration.batch)
+        value = _value(row, self.latency(row), configuration.batch)
         return value, [*notes, *_doubts(row, target)]
 
     def _time(self, configuration: _Configuration, target: Instance) -> _Timed:
