@@ -1,0 +1,72 @@
+"""A bench for single instructions: tensors with data on one core, instructions by name."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emuron.hardware.chip import NeuronCore
+from emuron.isa.instruction import Form, FormTable, flat_operands, instruction_class
+from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.numerics.dtypes import DType, dtype
+from emuron.sim.functional import FunctionalSimulator
+from emuron.sim.machine import Machine
+
+
+class Bench:
+    """Issues instructions to a functional simulator and reads results as float64."""
+
+    def __init__(self, core: NeuronCore, backend: str = "numpy") -> None:
+        self.core = core
+        self.machine = Machine(core, backend)
+        self.simulator = FunctionalSimulator(self.machine)
+        self.table = FormTable(core)
+        self._names = count()
+
+    def empty(
+        self, shape: tuple[int, ...], kind: DType | str = "float32", where: str = "sbuf", **more: Any
+    ) -> AccessPattern:
+        name = f"t{next(self._names)}"
+        return AccessPattern(Tensor(name, shape, dtype(kind), MemoryRegion(where), **more))
+
+    def tile(
+        self, values: Any, kind: DType | str = "float32", where: str = "sbuf", **more: Any
+    ) -> AccessPattern:
+        values = np.asarray(values)
+        pattern = self.empty(values.shape, kind, where, **more)
+        self.machine.write(pattern.tensor, values.astype(dtype(kind).np))
+        return pattern
+
+    def form(self, nki: str, **named: Any) -> Form:
+        cls = instruction_class(nki)
+        operands = tuple(named.pop(name, None) for name, _ in cls.operands)
+        defaults = {name: cls.__dataclass_fields__[name].default for name in cls.attributes}
+        attributes = tuple(named.pop(name, defaults[name]) for name in cls.attributes)
+        assert not named, f"{nki} has no {sorted(named)}"
+        return self.table.form(cls, operands, attributes)
+
+    def run(self, nki: str, **named: Any) -> Form:
+        form = self.form(nki, **dict(named))
+        cls = instruction_class(nki)
+        operands = [named.get(name) for name, _ in cls.operands]
+        self.simulator.execute(form, list(flat_operands(operands)))
+        return form
+
+    def read(self, pattern: AccessPattern) -> NDArray[Any]:
+        """The whole tensor of a pattern, as stored."""
+        return self.machine.read(pattern.tensor)
+
+    def values(self, pattern: AccessPattern) -> NDArray[np.float64]:
+        return self.read(pattern).astype(np.float64)
+
+
+def integers(shape: tuple[int, ...], seed: int = 0, low: int = -8, high: int = 9) -> NDArray[Any]:
+    """Small integers: exact in every float type and in every sum here."""
+    return np.random.default_rng(seed).integers(low, high, shape).astype(np.float32)
+
+
+def normals(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
