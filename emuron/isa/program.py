@@ -111,7 +111,7 @@ class Program:
         return self
 
     def __len__(self) -> int:
-        """Number of instructions executed, loops multiplied out."""
+        """Count the instructions executed, loops multiplied out."""
         return _count(self.body)
 
     def leaves(self) -> Iterator[tuple[Block, tuple[LoopIndex, ...]]]:

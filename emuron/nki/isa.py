@@ -108,17 +108,18 @@ def _operand(name: str, kind: str) -> str:
     return f"_number({name})" if kind == "Scalar" else name
 
 
-def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
-    """Return the function that issues `cls`, with the signature of its fields."""
-    scope: dict[str, Any] = {
-        "_cls": cls,
-        "_recorder": recorder,
-        "_hashable": _hashable,
-        "_number": _number,
-        "_operator": _operator,
-        "_issued": _ISSUED,
-        **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
-    }
+_SCOPE: dict[str, Any] = {
+    "_recorder": recorder,
+    "_hashable": _hashable,
+    "_number": _number,
+    "_operator": _operator,
+    "_issued": _ISSUED,
+    **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
+}
+
+
+def _parameters(cls: type[Instruction], scope: dict[str, Any]) -> list[str]:
+    """Return the parameters of an instruction's function; their defaults go into `scope`."""
     parameters = []
     for field in fields(cls):
         if field.default is MISSING:
@@ -127,18 +128,23 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
             member = enums.OF_ATTRIBUTE.get(field.name)
             scope[f"_default_{field.name}"] = member.of(field.default) if member else field.default
             parameters.append(f"{field.name}=_default_{field.name}")
-    by_name = {field.name: field for field in fields(cls)}
-    operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
-    attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
-    earlier = earlier_keywords(cls.mnemonic)
+    return [*parameters, "name=None"]
+
+
+def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
+    """Return the function that issues `cls`, with the signature of its fields."""
+    scope: dict[str, Any] = {**_SCOPE, "_cls": cls}
+    parameters = _parameters(cls, scope)
     rename = ""
+    earlier = earlier_keywords(cls.mnemonic)
     if earlier is not None:
-        parameters.append("name=None, **_earlier")
+        parameters.append("**_earlier")
         given = ", ".join(f"{field.name!r}: {field.name}" for field in fields(cls))
         rename = f"    if _earlier:\n        return {cls.mnemonic}(**_now({{{given}}}, _earlier))\n"
         scope["_now"] = earlier
-    else:
-        parameters.append("name=None")
+    by_name = {field.name: field for field in fields(cls)}
+    operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
+    attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
         f"    _recorder().issue(_cls, ({operands}), ({attributes}))\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 from emuron.errors import UsageError
 from emuron.hardware.chip import Chip
@@ -43,12 +43,6 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<nki kernel {self.__name__}>"
-
-
-@overload
-def jit(func: Callable[..., Any]) -> Kernel: ...
-@overload
-def jit(func: None = None, **options: object) -> Callable[[Callable[..., Any]], Kernel]: ...
 
 
 def jit(func: Callable[..., Any] | None = None, **options: object) -> Any:

@@ -199,7 +199,10 @@ class Recorder:
 
     def _line(self) -> int:
         frame = sys._getframe(2)
-        while not self._is_outside(frame.f_code) and frame.f_back is not None:
+        outside = self._outside
+        while not outside.get(frame.f_code) and not self._is_outside(frame.f_code):
+            if frame.f_back is None:
+                break
             frame = frame.f_back
         key = (frame.f_code, frame.f_lasti)
         group = self._lines.get(key)

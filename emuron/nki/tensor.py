@@ -53,48 +53,43 @@ class NkiTensor(AccessPattern):
         return NkiTensor(self.tensor, shape, strides, offset, dtype or self.dtype, self.indirection)
 
     def __getitem__(self, key: Key) -> NkiTensor:
-        # Kernels index for each instruction: plain slices and ints are done here, in one pass.
-        keys = key if type(key) is tuple else (key,)
-        shape = self.shape
-        if len(keys) != len(shape):
-            return self._general_view(completed(keys, len(shape), self.tensor.name))
-        counts: list[int] = []
-        steps: list[int] = []
-        offset = self.offset
-        on_chip = self.tensor.partition_elements
-        for item, size, stride in zip(keys, shape, self.strides, strict=True):
-            if type(item) is slice:
-                start, stop = item.start, item.stop
-                if item.step is not None:
-                    return self._general_view(keys)
-                if type(start) is int and type(stop) is int and 0 <= start < stop <= size:
-                    counts.append(stop - start)
-                    offset += start * stride
-                elif start is None and stop is None:
-                    counts.append(size)
-                else:
-                    return self._general_view(keys)
-                steps.append(stride)
-            elif type(item) is int and 0 <= item < size and (counts or not on_chip):
-                offset += item * stride
-            else:
-                return self._general_view(keys)
-        if len(counts) < (2 if on_chip and len(shape) > 1 else 1):
-            counts.append(1)
-            steps.append(1)
+        # Kernels index for each instruction: plain slices of matrices have a short way.
+        if key.__class__ is tuple and len(key) == len(self.shape) == 2:
+            made = self._rectangle(*key)
+            if made is not None:
+                return made
+        keys = key if key.__class__ is tuple else (key,)
+        return self._general_view(completed(keys, len(self.shape), self.tensor.name))
+
+    def _rectangle(self, rows: Key, columns: Key) -> NkiTensor | None:
+        """Return the view of a matrix for two slices of ints without steps, None for others."""
+        if rows.__class__ is not slice or columns.__class__ is not slice:
+            return None
+        top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
+        height, width = self.shape
+        if top is None and bottom is None:
+            top, bottom = 0, height
+        if left is None and right is None:
+            left, right = 0, width
+        if (
+            not (top.__class__ is left.__class__ is bottom.__class__ is right.__class__ is int)
+            or not (0 <= top < bottom <= height and 0 <= left < right <= width)
+            or rows.step is not None
+            or columns.step is not None
+        ):
+            return None
+        strides = self.strides
         made = _new(NkiTensor)
         made.tensor = self.tensor
-        made.shape = tuple(counts)
-        made.strides = tuple(steps)
-        made.offset = offset
+        made.shape = (bottom - top, right - left)
+        made.strides = strides
+        made.offset = self.offset + top * strides[0] + left * strides[1]
         made.dtype = self.dtype
         made.indirection = self.indirection
         return made
 
     def _general_view(self, keys: tuple[Key, ...]) -> NkiTensor:
-        """Return the view for any legal keys; raise OutOfBoundsError or UsageError for others."""
-        if any(item is Ellipsis for item in keys):
-            keys = completed(keys, len(self.shape), self.tensor.name)
+        """Return the view for one key a dimension; raise OutOfBoundsError or UsageError."""
         for axis, item in enumerate(keys):
             if isinstance(item, AccessPattern):
                 rest = (*keys[:axis], slice(None), *keys[axis + 1 :])
