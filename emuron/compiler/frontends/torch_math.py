@@ -1,0 +1,453 @@
+"""ATen operators that compute: arithmetic, functions, products, composites, reductions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from emuron.compiler.frontends.torch_call import Call, aten, axis_of
+from emuron.compiler.graph import Value
+from emuron.compiler.ops import find_op
+from emuron.compiler.ops.reduction import ArgReduce, TopK
+from emuron.errors import UnsupportedOpError
+from emuron.numerics.dtypes import bool_, dtype, float32
+
+Scalar = float | int | bool
+Operand = Value | Scalar
+
+
+def _scaled(c: Call, y: Operand, alpha: Scalar) -> Operand:
+    y = c.to_out(y)
+    if alpha == 1:
+        return y
+    return c.b.mul(y, alpha) if isinstance(y, Value) else y * alpha
+
+
+@aten("add.Tensor", "add.Scalar")
+def _add(c: Call, x: Value, y: Operand, alpha: Scalar = 1) -> Value:
+    return c.b.add(c.to_out(x), _scaled(c, y, alpha))
+
+
+@aten("sub.Tensor", "sub.Scalar")
+def _sub(c: Call, x: Value, y: Operand, alpha: Scalar = 1) -> Value:
+    return c.b.sub(c.to_out(x), _scaled(c, y, alpha))
+
+
+@aten("rsub.Tensor", "rsub.Scalar")
+def _rsub(c: Call, x: Value, y: Operand, alpha: Scalar = 1) -> Value:
+    return c.b.sub(c.to_out(y), _scaled(c, x, alpha))
+
+
+@aten("mul.Tensor", "mul.Scalar")
+def _mul(c: Call, x: Value, y: Operand) -> Value:
+    return c.to_out(x) if y == 1 and not isinstance(y, Value) else c.b.mul(*map(c.to_out, (x, y)))
+
+
+@aten("div.Tensor", "div.Scalar")
+def _div(c: Call, x: Value, y: Operand) -> Value:
+    # A division by a number is a product with its inverse only where that is exact.
+    if isinstance(y, int | float) and y and math.frexp(y)[0] in (0.5, -0.5):
+        return c.b.mul(c.to_out(x), 1 / y)
+    return c.b.div(c.to_out(x), c.to_out(y))
+
+
+@aten("maximum.default")
+def _maximum(c: Call, x: Value, y: Value) -> Value:
+    return c.b.maximum(c.to_out(x), c.to_out(y))
+
+
+@aten("minimum.default")
+def _minimum(c: Call, x: Value, y: Value) -> Value:
+    return c.b.binary(find_op("min")(), c.to_out(x), c.to_out(y))
+
+
+@aten("clamp.default", "clamp.Tensor", "hardtanh.default")
+def _clamp(c: Call, x: Value, low: Operand | None = -1.0, high: Operand | None = None) -> Value:
+    x = c.to_out(x)
+    if low is not None and low != -math.inf:
+        x = c.b.maximum(x, c.to_out(low))
+    return x if high is None else c.b.binary(find_op("min")(), x, c.to_out(high))
+
+
+@aten("clamp_min.default")
+def _clamp_min(c: Call, x: Value, low: Scalar) -> Value:
+    return _clamp(c, x, low)
+
+
+@aten("clamp_max.default")
+def _clamp_max(c: Call, x: Value, high: Scalar) -> Value:
+    return _clamp(c, x, None, high)
+
+
+@aten("pow.Tensor_Scalar")
+def _power(c: Call, x: Value, exponent: Scalar) -> Value:
+    x = c.to_out(x)
+    if exponent == 0.5:
+        return c.b.apply("sqrt", x)
+    if exponent == -0.5:
+        return c.b.apply("rsqrt", x)
+    if exponent == -1:
+        return c.b.apply("reciprocal", x)
+    if exponent in (1, 2, 3, 4):
+        square = x if exponent == 1 else c.b.mul(x, x)
+        return square if exponent < 3 else c.b.mul(square, x if exponent == 3 else square)
+    return c.b.binary(find_op("pow")(), x, float(exponent))
+
+
+@aten("pow.Tensor_Tensor", "pow.Scalar")
+def _power_of_tensors(c: Call, x: Operand, y: Value) -> Value:
+    return c.b.binary(find_op("pow")(), c.to_out(x), c.to_out(y))
+
+
+def _relation(name: str) -> None:
+    @aten(f"{name}.Tensor", f"{name}.Scalar")
+    def compare(c: Call, x: Value, y: Operand) -> Value:
+        if isinstance(y, Value):
+            common = _common_dtype(x, y)
+            return c.b.compare(name, c.cast(x, common), c.cast(y, common))
+        if isinstance(y, float) and x.type.dtype.kind != "float":
+            x = c.b.cast(x, float32)
+        if x.type.dtype == bool_:
+            x = c.b.cast(x, "int32")
+        return c.b.compare(name, x, y)
+
+
+def _common_dtype(x: Value, y: Value) -> Any:
+    """Return the wider dtype of two, as PyTorch promotes them (ranks 0 do not widen floats)."""
+    order = {"bool": 0, "uint": 1, "int": 2, "float": 3}
+    found = [v.type.dtype for v in (x, y)]
+    if found[0].kind == found[1].kind and (x.type.rank == 0) != (y.type.rank == 0):
+        return found[1] if x.type.rank == 0 else found[0]
+    if found[0].kind == "float" and found[0] != found[1] and found[0].itemsize == 2:
+        return float32 if found[1].kind == "float" else found[0]
+    return max(found, key=lambda d: (order[d.kind], d.itemsize))
+
+
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    _relation(_name)
+
+
+@aten("bitwise_and.Tensor", "logical_and.default")
+def _and(c: Call, x: Value, y: Value) -> Value:
+    return c.b.binary(find_op("min")(), *_truths(c, "and", x, y))
+
+
+@aten("bitwise_or.Tensor", "logical_or.default")
+def _or(c: Call, x: Value, y: Value) -> Value:
+    return c.b.binary(find_op("max")(), *_truths(c, "or", x, y))
+
+
+@aten("bitwise_xor.Tensor", "logical_xor.default")
+def _xor(c: Call, x: Value, y: Value) -> Value:
+    return c.b.binary(find_op("ne")(), *_truths(c, "xor", x, y))
+
+
+@aten("bitwise_not.default", "logical_not.default")
+def _not(c: Call, x: Value) -> Value:
+    return c.b.compare("eq", *_truths(c, "not", x), 0)
+
+
+def _truths(c: Call, name: str, *values: Value) -> list[Value]:
+    if c.out.dtype != bool_:
+        raise UnsupportedOpError(f"bitwise {name} is built for truth values only, found {c.out}")
+    return [c.cast(v, bool_) for v in values]
+
+
+@aten("where.self", "where.ScalarOther", "where.ScalarSelf")
+def _where(c: Call, condition: Value, x: Operand, y: Operand) -> Value:
+    x, y = c.to_out(x), c.to_out(y)
+    if isinstance(x, Value):
+        x = c.b.broadcast(x, c.out.shape)
+    if isinstance(y, Value):
+        y = c.b.broadcast(y, c.out.shape)
+    return c.b.select(c.cast(condition, bool_), x, y)
+
+
+@aten("masked_fill.Scalar", "masked_fill.Tensor")
+def _masked_fill(c: Call, x: Value, mask: Value, value: Operand) -> Value:
+    return _where(c, mask, value, x)
+
+
+# Functions of one operand.
+
+
+def _function(name: str, *overloads: str) -> None:
+    @aten(*(overloads or (f"{name}.default",)))
+    def apply(c: Call, x: Value) -> Value:
+        return c.b.apply(name, c.to_out(x))
+
+
+for _name in ("exp", "erf", "tanh", "sigmoid", "sqrt", "rsqrt", "log", "sin", "cos"):
+    _function(_name)
+for _name in ("reciprocal", "silu"):
+    _function(_name)
+
+
+@aten("relu.default")
+def _relu(c: Call, x: Value) -> Value:
+    return c.b.apply("relu", x) if x.type.dtype.kind == "float" else c.b.maximum(x, 0)
+
+
+@aten("neg.default")
+def _neg(c: Call, x: Value) -> Value:
+    return c.b.apply("neg", x) if x.type.dtype.kind == "float" else c.b.mul(x, -1)
+
+
+@aten("abs.default")
+def _abs(c: Call, x: Value) -> Value:
+    return c.b.apply("abs", x) if x.type.dtype.kind == "float" else c.b.maximum(x, c.b.mul(x, -1))
+
+
+@aten("gelu.default")
+def _gelu(c: Call, x: Value, approximate: str = "none") -> Value:
+    return c.b.gelu(x, approximate)
+
+
+# Products.
+
+
+@aten("linear.default")
+def _linear(c: Call, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    if c.is_parameter(weight) and x.type.rank >= 1:
+        return c.b.linear(x, weight, bias)
+    rows = c.b.reshape(x, -1, x.shape[-1])
+    product = c.b.reshape(c.b.matmul(rows, c.b.permute(weight, 1, 0)), *c.out.shape)
+    return product if bias is None else c.b.add(product, bias)
+
+
+@aten("mm.default", "bmm.default")
+def _matmul(c: Call, x: Value, y: Value) -> Value:
+    return c.b.matmul(x, y)
+
+
+@aten("matmul.default")
+def _any_matmul(c: Call, x: Value, y: Value) -> Value:
+    x = c.b.reshape(x, 1, *x.shape) if x.type.rank == 1 else x
+    y = c.b.reshape(y, *y.shape, 1) if y.type.rank == 1 else y
+    rank = max(x.type.rank, y.type.rank)
+    lead = [
+        max(pair)
+        for pair in zip(
+            (1,) * (rank - x.type.rank) + x.shape[:-2],
+            (1,) * (rank - y.type.rank) + y.shape[:-2],
+            strict=True,
+        )
+    ]
+    x, y = (c.b.broadcast(v, (*lead, *v.shape[-2:])) for v in (x, y))
+    return c.b.reshape(c.b.matmul(x, y), *c.out.shape)
+
+
+@aten("addmm.default", "baddbmm.default")
+def _addmm(
+    c: Call, bias: Value, x: Value, y: Value, *, beta: Scalar = 1, alpha: Scalar = 1
+) -> Value:
+    product = c.b.matmul(x, y)
+    product = product if alpha == 1 else c.b.mul(product, alpha)
+    return c.b.add(product, bias if beta == 1 else c.b.mul(bias, beta))
+
+
+# Composites.
+
+
+@aten("layer_norm.default")
+def _layer_norm(
+    c: Call,
+    x: Value,
+    shape: Sequence[int],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    epsilon: float = 1e-5,
+    enable: bool = True,
+) -> Value:
+    return _normalized(c, x, shape, weight, bias, epsilon, "layer_norm")
+
+
+@aten("rms_norm.default")
+def _rms_norm(
+    c: Call, x: Value, shape: Sequence[int], weight: Value | None = None, eps: float | None = None
+) -> Value:
+    # Without an epsilon PyTorch takes that of the computation's dtype, float32.
+    epsilon = 2.0**-23 if eps is None else eps
+    return _normalized(c, x, shape, weight, None, epsilon, "rms_norm")
+
+
+def _normalized(
+    c: Call,
+    x: Value,
+    shape: Sequence[int],
+    weight: Value | None,
+    bias: Value | None,
+    epsilon: float,
+    kind: str,
+) -> Value:
+    size, b = math.prod(shape), c.b
+    rows = b.reshape(x, *x.shape[: x.type.rank - len(shape)], size)
+    weight, bias = (None if v is None else b.reshape(v, size) for v in (weight, bias))
+    if kind == "rms_norm":
+        y = b.rms_norm(rows, weight, epsilon=epsilon)
+    elif weight is None and bias is not None:
+        y = b.add(b.layer_norm(rows, epsilon=epsilon), bias)
+    else:
+        y = b.layer_norm(rows, weight, bias, epsilon=epsilon)
+    return b.reshape(y, *x.shape)
+
+
+@aten("softmax.int", "_softmax.default")
+def _softmax(c: Call, x: Value, dim: int, to: Any = None) -> Value:
+    axis, axes = _last(x, dim)
+    y = c.b.softmax(c.b.permute(c.to_out(x), *axes) if axis else c.to_out(x))
+    return c.b.permute(y, *axes) if axis else y
+
+
+def _last(x: Value, dim: int) -> tuple[bool, list[int]]:
+    """Return whether `dim` is not the last dimension, and the order that swaps the two."""
+    axes = list(range(x.type.rank))
+    axis = axis_of(dim, len(axes))
+    axes[axis], axes[-1] = axes[-1], axes[axis]
+    return axis != len(axes) - 1, axes
+
+
+@aten("log_softmax.int", "_log_softmax.default")
+def _log_softmax(c: Call, x: Value, dim: int, to: Any = None) -> Value:
+    b, axis = c.b, axis_of(dim, x.type.rank)
+    x = c.to_out(x)
+    shifted = b.sub(x, b.reduce("max", x, (axis,), keepdims=True))
+    total = b.reduce("sum", b.apply("exp", shifted), (axis,), keepdims=True)
+    return b.sub(shifted, b.apply("log", total))
+
+
+@aten("scaled_dot_product_attention.default")
+def _attention(
+    c: Call,
+    q: Value,
+    k: Value,
+    v: Value,
+    mask: Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    if dropout_p:
+        raise UnsupportedOpError(f"attention with dropout {dropout_p}; call module.eval() first")
+    b = c.b
+    q, k, v = (_four_dimensions(c, x) for x in (q, k, v))
+    k, v = (b.broadcast(x, (q.shape[0], *x.shape[1:])) for x in (k, v))
+    queries, keys = q.shape[2], k.shape[2]
+    if is_causal and queries != keys:
+        # PyTorch aligns the first query with the first key, the operator the last with the last.
+        rows, columns = (b.iota((queries, keys), axis) for axis in (0, 1))
+        mask, is_causal = b.compare("le", columns, rows), False
+    if mask is not None:
+        mask = b.reshape(mask, *(1,) * (4 - mask.type.rank), *mask.shape)
+        mask = b.broadcast(mask, (*mask.shape[:3], keys))
+    scale = 1 / math.sqrt(q.shape[3]) if scale is None else scale
+    y = b.attention(q, k, v, mask, scale=float(scale), causal=is_causal)
+    return b.reshape(y, *c.out.shape)
+
+
+def _four_dimensions(c: Call, x: Value) -> Value:
+    if x.type.rank > 4:
+        raise UnsupportedOpError(f"attention over more than four dimensions, found {x.type}")
+    return c.b.reshape(x, *(1,) * (4 - x.type.rank), *x.shape)
+
+
+# Reductions.
+
+
+def _reduction(kind: str, *overloads: str) -> None:
+    @aten(*overloads)
+    def reduce(
+        c: Call,
+        x: Value,
+        dims: Sequence[int] | int | None = None,
+        keepdim: bool = False,
+        **options: Any,
+    ) -> Value:
+        if isinstance(dims, int):
+            dims = (dims,)
+        rank = x.type.rank
+        axes = sorted(axis_of(d, rank) for d in dims) if dims else list(range(rank))
+        x = c.to_out(x)
+        return c.b.reduce(kind, x, axes, keepdims=keepdim) if axes else x
+
+
+_reduction("sum", "sum.dim_IntList", "sum.default")
+_reduction("mean", "mean.dim", "mean.default")
+_reduction("max", "amax.default", "max.default", "any.default", "any.dim", "any.dims")
+_reduction("min", "amin.default", "min.default", "all.default", "all.dim", "all.dims")
+
+
+@aten("var.correction")
+def _variance(
+    c: Call,
+    x: Value,
+    dims: Sequence[int] | None = None,
+    *,
+    correction: Scalar | None = 1,
+    keepdim: bool = False,
+) -> Value:
+    b, rank = c.b, x.type.rank
+    axes = sorted(axis_of(d, rank) for d in dims) if dims else list(range(rank))
+    count = math.prod(x.shape[a] for a in axes)
+    offset = b.sub(x, b.reduce("mean", x, axes, keepdims=True))
+    total = b.reduce("sum", b.mul(offset, offset), axes, keepdims=keepdim)
+    return b.mul(total, 1 / (count - (1 if correction is None else correction)))
+
+
+def _extreme(kind: str) -> None:
+    @aten(f"{kind}.dim")
+    def extreme(c: Call, x: Value, dim: int, keepdim: bool = False) -> tuple[Value, Value]:
+        axis = axis_of(dim, x.type.rank)
+        places = c.b.one(ArgReduce(kind, axis), x)
+        values = c.b.reduce(kind, x, (axis,), keepdims=keepdim)
+        return values, c.b.reshape(places, *values.shape)
+
+
+def _place(kind: str) -> None:
+    @aten(f"arg{kind}.default")
+    def place(c: Call, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+        if dim is None:
+            x, dim = c.b.reshape(x, -1), 0
+        found = c.b.one(ArgReduce(kind, axis_of(dim, x.type.rank)), x)
+        return c.b.reshape(found, *c.out.shape)
+
+
+for _name in ("max", "min"):
+    _extreme(_name)
+    _place(_name)
+
+
+@aten("topk.default")
+def _topk(
+    c: Call, x: Value, k: int, dim: int = -1, largest: bool = True, is_sorted: bool = True
+) -> tuple[Value, ...]:
+    if not largest or axis_of(dim, x.type.rank) != x.type.rank - 1:
+        raise UnsupportedOpError("topk is built for the largest along the last dimension")
+    return c.b.append(TopK(k), x)
+
+
+@aten("cumsum.default")
+def _cumsum(c: Call, x: Value, dim: int, **options: Any) -> Value:
+    return c.b.cumulative(c.to_out(x), axis_of(dim, x.type.rank))
+
+
+@aten("native_dropout.default", "dropout.default")
+def _dropout(c: Call, x: Value, p: float, train: bool | None) -> Any:
+    if train and p:
+        raise UnsupportedOpError("dropout is random in training mode; call module.eval() first")
+    return x
+
+
+@aten("_to_copy.default", "to.dtype", "convert_element_type.default")
+def _convert(c: Call, x: Value, *arguments: Any, **options: Any) -> Value:
+    # Float to integer truncates in PyTorch and rounds on the chip.
+    to = c.out.dtype
+    if x.type.dtype.kind == "float" and to.kind in ("int", "uint"):
+        raise UnsupportedOpError(
+            f"the conversion of {x.type.dtype} to {dtype(to)} truncates in PyTorch and rounds on "
+            "the chip"
+        )
+    return c.cast(x, to)
