@@ -131,20 +131,26 @@ def reduce_rows(k: KernelContext, x: Placed, kind: str, out: Placed) -> None:
     assert rows is not None
     assert flat is not None
     target = out.seen_as(flat)
-    for entry in range(batch):
-        view = rows.slice(0, entry, 1)
-        assert view is not None
-        one = x.seen_as(LogicalView(view.dims[1:], view.offset))
-        turned = k.transposed(k.reachable(one, columns), (0, length), x.dtype)
-        written = k.target(target, (entry, 1), (0, columns))
-        for block in range(turned.shape[1]):
+    blocks = -(-columns // 128)
+    for start in range(0, batch, 128):
+        count = min(128, batch - start)
+        parts = k.sbuf((min(128, columns), blocks, count), float32)
+        for entry in range(count):
+            view = rows.slice(0, start + entry, 1)
+            assert view is not None
+            one = x.seen_as(LogicalView(view.dims[1:], view.offset))
+            turned = k.transposed(k.reachable(one, columns), (0, length), x.dtype)
+            for block in range(blocks):
+                width = min(128, columns - 128 * block)
+                part = parts[:width, block, entry : entry + 1]
+                _reduce(k, part, turned[:width, block], kind, length)
+        written = k.target(target, (start, count), (0, columns))
+        for block in range(blocks):
             width = min(128, columns - 128 * block)
-            part = k.sbuf((width, 1), float32)
-            _reduce(k, part, turned[:width, block], kind, length)
-            stage = k.psum((1, width), float32)
-            nisa.nc_transpose(stage, part, engine="tensor")
+            stage = k.psum((count, width), float32)
+            nisa.nc_transpose(stage, parts[:width, block], engine="tensor")
             k.evict(written[:, 128 * block : 128 * block + width], stage)
-        k.finish(written, target, (entry, 1), (0, columns))
+        k.finish(written, target, (start, count), (0, columns))
 
 
 def running_sum(k: KernelContext, x: Placed, out: Placed) -> None:
