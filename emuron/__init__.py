@@ -19,7 +19,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "compile_model": "emuron.compiler.compile",
         "instance": "emuron.hardware.catalog",
         "instances": "emuron.hardware.catalog",
-        "load": "emuron.runtime.executable",
+        "load": "emuron.compiler.artifact",
     }
 )
 

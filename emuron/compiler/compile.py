@@ -13,6 +13,7 @@ from emuron.compiler.evaluate import Evaluator, WeightCache
 from emuron.compiler.frontends.hf import HFModel
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
+from emuron.compiler.ops.context import NO_AUTOCAST
 from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
 from emuron.errors import UnknownNameError, UsageError
 from emuron.hardware.catalog import instance as find_instance
@@ -69,6 +70,13 @@ class CompiledModel:
             made = get_backend(backend) if isinstance(backend, str) else backend
             return Evaluator(self.graph, made, self.options.autocast, self.weights).run(inputs)
         return self.device.run(self.executable, inputs)
+
+    def reference(
+        self, inputs: Mapping[str, np.ndarray], *, backend: Backend | str = "numpy"
+    ) -> dict[str, np.ndarray]:
+        """Return the outputs without any automatic cast: what the framework itself computes."""
+        made = get_backend(backend) if isinstance(backend, str) else backend
+        return Evaluator(self.graph, made, NO_AUTOCAST, self.weights).run(inputs)
 
     @cached_property
     def timing(self) -> TimingResult:

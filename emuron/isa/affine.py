@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 from emuron.errors import UsageError
 
@@ -65,7 +64,7 @@ class Affine:
         return " + ".join([*parts, str(self.base)]) if self.base or not parts else " + ".join(parts)
 
 
-Index = Union[int, Affine]
+Index = int | Affine
 
 
 def static(value: Index, what: str) -> int:
