@@ -167,10 +167,11 @@ class Form:
     cost: Cost
     operand_fields: tuple[tuple[str, str], ...]
     plan: Any = field(default=None)  # the functional simulator's prepared execution
-    has_indirection: bool = field(init=False)
+    only_views: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.has_indirection = any("." in name for name, _ in self.operand_fields)
+        """Note whether the operands are exactly the fields: no immediates, none indirect."""
+        self.only_views = self.operand_fields == self.example.operands
 
     @property
     def mnemonic(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -37,24 +37,28 @@ class Block:
     def __len__(self) -> int:
         return len(self.form)
 
-    def append(self, form: int, group: int, operands: list[tuple[int, Index]]) -> None:
-        """Add one instruction; `operands` are (tensor number, offset)."""
+    def append(
+        self, form: int, group: int, views: Iterable[AccessPattern], numbers: Mapping[Tensor, int]
+    ) -> None:
+        """Add one instruction: the views follow its form's operand fields."""
         tensors, offsets = self.tensor, self.offset
-        self.form.append(form)
-        self.group.append(group)
-        self.first.append(len(tensors))
-        for number, offset in operands:
+        first = len(tensors)
+        for view in views:
+            offset = view.offset
+            tensors.append(numbers[view.tensor])
             if offset.__class__ is not int:
                 offset = self._base(offset)
-            tensors.append(number)
             offsets.append(offset)
+        self.form.append(form)
+        self.group.append(group)
+        self.first.append(first)
 
     def _base(self, offset: Index) -> int:
         """Return the part of the next operand's offset outside of all loops; note its slopes."""
         if not isinstance(offset, Affine):
             return int(offset)
         if offset.terms:
-            self.slopes[len(self.tensor)] = offset.terms
+            self.slopes[len(self.offset)] = offset.terms
         return offset.base
 
 
@@ -64,6 +68,19 @@ class Loop:
 
     index: LoopIndex
     body: list[Block | Loop] = field(default_factory=list)
+
+
+class _Numbers(dict[Tensor, int]):
+    """The number of each tensor: its place in a list, to which new ones are added."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        super().__init__()
+        self._tensors = tensors
+
+    def __missing__(self, tensor: Tensor) -> int:
+        number = self[tensor] = len(self._tensors)
+        self._tensors.append(tensor)
+        return number
 
 
 class Program:
@@ -81,7 +98,7 @@ class Program:
         self.groups: list[str] = []
         self.body: list[Block | Loop] = []
         self.frozen = False
-        self.tensor_numbers: dict[Tensor, int] = {}
+        self.tensor_numbers: Mapping[Tensor, int] = _Numbers(self.tensors)
         self._group_numbers: dict[str, int] = {}
 
     @property
@@ -91,11 +108,7 @@ class Program:
 
     def tensor_number(self, tensor: Tensor) -> int:
         """Return the number of a tensor, adding it on first sight."""
-        number = self.tensor_numbers.get(tensor)
-        if number is None:
-            number = self.tensor_numbers[tensor] = len(self.tensors)
-            self.tensors.append(tensor)
-        return number
+        return self.tensor_numbers[tensor]
 
     def group_number(self, group: str) -> int:
         """Return the number of a group, adding it on first sight."""

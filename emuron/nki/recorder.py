@@ -109,17 +109,10 @@ class Recorder:
             block = self._block = Block()
             self._bodies[-1].append(block)
         group = self._group if self._group is not None else self._line()
-        patterns = [o for o in operands if isinstance(o, AccessPattern)]
-        if form.has_indirection:
-            patterns = list(flat_operands(operands))
-        numbers = program.tensor_numbers
-        try:
-            row = [(numbers[p.tensor], p.offset) for p in patterns]
-        except KeyError:
-            row = [(program.tensor_number(p.tensor), p.offset) for p in patterns]
-        block.append(form.id, group, row)
+        patterns = operands if form.only_views else list(flat_operands(operands))
+        block.append(form.id, group, patterns, program.tensor_numbers)  # type: ignore[arg-type]
         if self.executor is not None:
-            self.executor.execute(form, patterns)
+            self.executor.execute(form, list(patterns))  # type: ignore[arg-type]
 
     def loop(self, trip: int, *, unroll: int = 1, name: str = "i") -> Iterator[Index]:
         """Yield the counters of a loop of `trip` iterations.
