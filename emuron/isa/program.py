@@ -37,7 +37,16 @@ class Block:
     def __len__(self) -> int:
         return len(self.form)
 
-    def append(
+    def append(self, form: int, group: int, operands: Iterable[tuple[int, Index]]) -> None:
+        """Add one instruction; `operands` are (tensor number, offset)."""
+        self.form.append(form)
+        self.group.append(group)
+        self.first.append(len(self.tensor))
+        for number, offset in operands:
+            self.tensor.append(number)
+            self.offset.append(self._base(offset))
+
+    def append_views(
         self, form: int, group: int, views: Iterable[AccessPattern], numbers: Mapping[Tensor, int]
     ) -> None:
         """Add one instruction: the views follow its form's operand fields."""

@@ -110,7 +110,7 @@ class Recorder:
             self._bodies[-1].append(block)
         group = self._group if self._group is not None else self._line()
         patterns = operands if form.only_views else list(flat_operands(operands))
-        block.append(form.id, group, patterns, program.tensor_numbers)  # type: ignore[arg-type]
+        block.append_views(form.id, group, patterns, program.tensor_numbers)  # type: ignore[arg-type]
         if self.executor is not None:
             self.executor.execute(form, list(patterns))  # type: ignore[arg-type]
 
