@@ -201,11 +201,12 @@ def check_arithmetic(instruction: Instruction, *names: str) -> None:
             )
 
 
-def check_operator(instruction: Instruction, name: str, allowed: tuple[str, ...]) -> None:
+def check_operator(instruction: Instruction, name: str, allowed: tuple[str | None, ...]) -> None:
     """Refuse an operator outside `allowed`."""
     op = getattr(instruction, name)
     if op not in allowed:
-        raise instruction.refuse(f"{name}={op} is not possible", f"Use {', '.join(allowed)}.")
+        known = ", ".join(map(str, allowed))
+        raise instruction.refuse(f"{name}={op} is not possible", f"Use {known}.")
 
 
 def check_bit_vector_types(instruction: Instruction, op: AluOperator, *names: str) -> None:

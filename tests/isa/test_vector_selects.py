@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emuron.errors import HardwareLimitError
+from emuron.hardware import catalog
+from tests.isa.bench import Bench, integers
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.fixture(params=["trn2", "trn3"])
+def later(request):
+    return Bench(catalog.chip(request.param).core)
+
+
+def _columns(bench, low, high):
+    return {"bound0": bench.tile(low), "bound1": bench.tile(high)}
+
+
+def test_range_select_keeps_the_indices_in_range_and_their_maximum(later):
+    x, low, high = integers((4, 9)), integers((4, 1), 1, 10, 13), integers((4, 1), 2, 15, 19)
+    dst, largest = later.empty((4, 9)), later.empty((4, 1))
+    later.run(
+        "range_select",
+        dst=dst,
+        on_true_tile=later.tile(x),
+        comp_op0="greater_equal",
+        comp_op1="less",
+        **_columns(later, low, high),
+        range_start=10,
+        reduce_res=largest,
+    )
+    for p in range(4):
+        row = [x[p, i] if low[p, 0] <= i + 10 < high[p, 0] else LOWEST for i in range(9)]
+        np.testing.assert_array_equal(later.values(dst)[p], row)
+        assert later.values(largest)[p, 0] == max(row)
+
+
+def _refused(bench, match, **more):
+    named = {
+        "dst": bench.empty((4, 9)),
+        "on_true_tile": bench.empty((4, 9)),
+        "comp_op0": "less",
+        "comp_op1": "less",
+        "bound0": bench.empty((4, 1)),
+        "bound1": bench.empty((4, 1)),
+        **more,
+    }
+    with pytest.raises(HardwareLimitError, match=match):
+        bench.form("range_select", **named)
+
+
+def test_range_select_needs_v3(trn1):
+    _refused(trn1, "it exists from NeuronCore-v3 on")
+
+
+def test_range_select_refuses_another_filling(trn2):
+    _refused(trn2, "on_false_value=0.0", on_false_value=0.0)
+
+
+def test_range_select_refuses_indices_that_fp32_cannot_tell_apart(trn2):
+    _refused(trn2, "indices reach 16777217; the limit is 16777215", range_start=2**24 - 7)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_select_reduce_chooses_and_keeps_the_maximum(bench, reverse):
+    x, predicate, other = integers((4, 9)), integers((4, 9), 1, 0, 2), integers((4, 1), 2)
+    dst, largest = bench.empty((4, 9)), bench.empty((4, 1))
+    bench.run(
+        "select_reduce",
+        dst=dst,
+        predicate=bench.tile(predicate, "uint8"),
+        on_true=bench.tile(x),
+        on_false=bench.tile(other),
+        reduce_res=largest,
+        reduce_cmd="reset_reduce",
+        reverse_pred=reverse,
+    )
+    for p in range(4):
+        row = [x[p, i] if bool(predicate[p, i]) != reverse else other[p, 0] for i in range(9)]
+        np.testing.assert_array_equal(bench.values(dst)[p], row)
+        assert bench.values(largest)[p, 0] == max(row)
+
+
+def test_select_reduce_refuses_a_32_bit_predicate(bench):
+    with pytest.raises(HardwareLimitError, match=r"predicate .* is uint32"):
+        bench.form(
+            "select_reduce",
+            dst=bench.empty((4, 9)),
+            predicate=bench.empty((4, 9), "uint32"),
+            on_true=bench.empty((4, 9)),
+            on_false=0.0,
+        )
