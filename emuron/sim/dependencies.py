@@ -2,8 +2,8 @@
 
 A read waits for the last write of its bytes, a write for the last write and the reads since, and
 for the last accesses of tensors that shared its bytes (`rivals`). Waits name a queue and a
-position in it. Loops are scheduled as loops: their first iterations are tracked exactly, the waits
-of the rest follow as affine functions of the loop counter, and tracked samples confirm them.
+position in it. Loops are scheduled as loops where their waits are affine functions of the counter
+(`regularity`): the first iterations are tracked exactly, and the last one confirms the rest.
 """
 
 from __future__ import annotations
@@ -65,12 +65,13 @@ class _Scheduler:
 
     def _loop(self, loop: SiteLoop) -> list[Node]:
         trip = loop.index.trip
+        regular = trip > _FEWEST_ITERATIONS and self._tracker.is_regular(loop)
         done: list[list[Node]] = []
         seen = []
         while len(done) < trip:
             done.append(self._iteration(loop, len(done)))
             seen.append(self._tracker.seen_copy())
-            if not _FEWEST_ITERATIONS <= len(done) <= min(_MOST_PEELED, trip - 1):
+            if not regular or not _FEWEST_ITERATIONS <= len(done) <= min(_MOST_PEELED, trip - 1):
                 continue
             found = _steady(done)
             if found is None:

@@ -6,6 +6,7 @@ from itertools import product
 
 from emuron.isa.affine import LoopIndex
 from emuron.isa.tensor import Tensor
+from emuron.sim.regularity import is_regular
 from emuron.sim.sites import Access, Site, SiteLoop, Sites
 
 Seen = list[dict[int, int]]
@@ -60,6 +61,19 @@ class Tracker:
         waits = [(q, p) for q, p in sorted(need.items()) if p > seen.get(q, -1)]
         seen.update(waits)
         return waits
+
+    def is_regular(self, loop: SiteLoop) -> bool:
+        """Return whether the waits of a loop about to begin can be affine in its counter."""
+        return is_regular(loop, self._sites.cells, self.counters, self._found)
+
+    def _found(self, site: Site, access: Access, cell: int) -> list[tuple[int, int]]:
+        """Return what an access finds on a cell and its queue has not yet waited for."""
+        seen = self._seen[site.queue]
+        written = self._writes[cell]
+        found = [] if written is None else [written]
+        if access.writes:
+            found.extend(sorted(self._reads[cell].items()))
+        return [(q, position) for q, position in found if position > seen.get(q, -1)]
 
     def _cells(self, access: Access) -> tuple[int, ...]:
         return self._sites.cells[access.tensor].of(access.rectangle(self.counters))

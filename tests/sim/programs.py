@@ -43,7 +43,11 @@ class ProgramWriter:
         return Tensor(name, shape, dtype("bfloat16"), MemoryRegion.shared_hbm, role=role)
 
     def issue(
-        self, block: Block | None, nki: str, *operands: AccessPattern, attributes: Any = ()
+        self,
+        block: Block | None,
+        nki: str,
+        *operands: AccessPattern | float | None,
+        attributes: Any = (),
     ) -> None:
         if block is None:
             block = self._block
@@ -51,10 +55,11 @@ class ProgramWriter:
                 block = self._block = Block()
                 self.body.append(block)
         form = self._program.table.form(instruction_class(nki), operands, attributes)
-        numbers = [
-            (self._program.tensor_number(o.tensor), o.offset) for o in flat_operands(operands)
-        ]
-        block.append(form.id, self._program.group_number("layer"), numbers)
+        group = self._program.group_number("layer")
+        number = self._program.tensor_number
+        block.append(
+            form.id, group, [(number(o.tensor), o.offset) for o in flat_operands(operands)]
+        )
 
     def copy(self, target: Tensor, source: Tensor, block: Block | None = None) -> None:
         self.issue(block, "tensor_copy", AccessPattern(target), AccessPattern(source))
@@ -92,6 +97,11 @@ class ProgramWriter:
     ) -> None:
         operands = (AccessPattern(target), AccessPattern(stationary), AccessPattern(moving))
         self.issue(block, "nc_matmul", *operands)
+
+    def activation(
+        self, target: AccessPattern, data: AccessPattern, op: str, block: Block | None = None
+    ) -> None:
+        self.issue(block, "activation", target, data, None, 1.0, None, attributes=(op,))
 
     def loop(self, trip: int, body: list[Block | Loop] | None = None) -> tuple[Affine, Block]:
         """Open a loop; return its index and the block of its body."""
