@@ -51,7 +51,6 @@ _EXPORT_ERRORS = (
 """What torch.export, the module's own code included, fails with."""
 
 _DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException")
-_LOGGERS = ("torch", "torch.fx", "torch.export", "torch._dynamo")
 
 
 def to_graph(
@@ -154,17 +153,14 @@ def _is_torch(file: str) -> bool:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep export's warnings, and the partial graph that it prints when it fails, to itself."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    before = [(logger, logger.disabled) for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.disabled = True
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, disabled in before:
-            logger.disabled = disabled
+        logging.disable(before)
 
 
 def _arguments(inputs: Any, on_meta: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:

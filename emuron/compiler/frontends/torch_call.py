@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -36,7 +36,13 @@ class Call:
         """Type of the (first) result."""
         return self.outs[0]
 
-    def to_out(self, x: Any) -> Any:
+    @overload
+    def to_out(self, x: Value) -> Value: ...
+
+    @overload
+    def to_out(self, x: Value | float) -> Value | float: ...
+
+    def to_out(self, x: Value | float) -> Value | float:
         """Return a tensor operand in the result's dtype; numbers pass."""
         return self.cast(x, self.out.dtype) if isinstance(x, Value) else x
 
@@ -50,6 +56,8 @@ class Call:
 Handler = Callable[..., Any]
 """Takes the Call and the ATen arguments, tensors as Values; returns one Value or several."""
 
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
 _TABLE: dict[str, Handler] = {}
 """Filled while the modules of handlers are imported, and never after."""
 
@@ -57,10 +65,10 @@ TABLE: Mapping[str, Handler] = MappingProxyType(_TABLE)
 """Handlers by operator and overload, as `add.Tensor`; other namespaces than aten keep theirs."""
 
 
-def aten(*names: str) -> Callable[[Handler], Handler]:
+def aten(*names: str) -> Callable[[HandlerT], HandlerT]:
     """Register the decorated function as the handler of the ATen overloads `names`."""
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: HandlerT) -> HandlerT:
         for name in names:
             if name in _TABLE:
                 raise AssertionError(f"two handlers for {name}")

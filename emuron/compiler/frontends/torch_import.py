@@ -71,6 +71,7 @@ class GraphImporter:
     def _refuse_unknown(self, nodes: list[Any]) -> None:
         unknown: dict[str, str] = {}
         for node in nodes:
+            self._refuse_unknown_shape(node)
             if node.op != "call_function" or _is_ignored(node) or _is_getitem(node):
                 continue
             if _key(node) not in TABLE and node not in self.tensors:
@@ -84,6 +85,15 @@ class GraphImporter:
             f"{self.b.name} uses operators that the PyTorch frontend does not know: {listed}. "
             "Write them with other operators"
         )
+
+    def _refuse_unknown_shape(self, node: Any) -> None:
+        shape = getattr(node.meta.get("val"), "shape", ())
+        if not all(isinstance(n, int) for n in shape):
+            raise UnsupportedOpError(
+                f"{_name(node)} at {source_of(node) or node.name}: the shape of its result, "
+                f"{list(map(str, shape))}, depends on the values of a tensor, and must be known "
+                "when the model is compiled; use torch.where in place of boolean masks"
+            )
 
     # Inputs and weights
 
@@ -206,7 +216,8 @@ class GraphImporter:
             args, kwargs = self._argument(node.args), self._argument(options)
             result = TABLE[_key(node)](call, *args, **kwargs)
         except EmuronError as error:
-            raise UnsupportedOpError(f"{where}: {error}") from error
+            named = source and source in str(error)
+            raise UnsupportedOpError(f"{_name(node) if named else where}: {error}") from error
         made = (result,) if isinstance(result, Value) else tuple(result)
         for value, out in zip(made, outs, strict=True):
             if value.type != out:
@@ -269,14 +280,9 @@ def _narrow_integers(array: np.ndarray) -> np.ndarray:
 
 
 def _type(tensor: Any) -> TensorType:
-    """Return the type that stands for a PyTorch tensor; sizes must be known."""
+    """Return the type that stands for a PyTorch tensor."""
     if not hasattr(tensor, "shape"):
         raise UnsupportedOpError(f"a result that is no tensor ({type(tensor).__name__})")
-    if not all(isinstance(n, int) for n in tensor.shape):
-        raise UnsupportedOpError(
-            f"its shape {list(map(str, tensor.shape))} depends on the values of a tensor; shapes "
-            "must be known when the model is compiled: use torch.where in place of boolean masks"
-        )
     to: DType = narrowed(tensor.dtype)
     return TensorType(tuple(tensor.shape), to)
 

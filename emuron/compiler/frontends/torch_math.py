@@ -145,7 +145,8 @@ def _xor(c: Call, x: Value, y: Value) -> Value:
 
 @aten("bitwise_not.default", "logical_not.default")
 def _not(c: Call, x: Value) -> Value:
-    return c.b.compare("eq", *_truths(c, "not", x), 0)
+    (truth,) = _truths(c, "not", x)
+    return c.b.compare("eq", truth, 0)
 
 
 def _truths(c: Call, name: str, *values: Value) -> list[Value]:

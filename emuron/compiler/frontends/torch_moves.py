@@ -164,7 +164,10 @@ def _index_select(c: Call, x: Value, dim: int, index: Value) -> Value:
 
 
 def _take(c: Call, x: Value, index: Value, axis: int) -> Value:
-    """Return slices of x at index; consecutive or equal places known now need no gather."""
+    """Return slices of x at index; consecutive or equal places known now need no gather.
+
+    Places known now may count from the end, as in PyTorch; those in data must not.
+    """
     places = c.constant(index)
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
     if places is None:
@@ -176,12 +179,26 @@ def _take(c: Call, x: Value, index: Value, axis: int) -> Value:
         return c.b.broadcast(c.b.reshape(one, *sizes), shape)
     if (np.diff(flat) == 1).all():
         return c.b.reshape(_slice(c, x, axis, int(flat[0]), int(flat[-1]) + 1), *shape)
+    if (places < 0).any():
+        index = _constant(c, flat.reshape(places.shape))
     return c.b.take(x, index, axis)
+
+
+def _constant(c: Call, places: np.ndarray) -> Value:
+    if places.size > MOST_CONSTANT_ELEMENTS:
+        raise UnsupportedOpError(
+            f"indexing with {places.size} known places that are negative or not in order"
+        )
+    type = TensorType(places.shape, int32)
+    return c.b.constant([int(i) for i in places.reshape(-1)], type)
 
 
 @aten("gather.default")
 def _gather(c: Call, x: Value, dim: int, index: Value, **options: Any) -> Value:
-    return c.b.one(GatherAlong(axis_of(dim, x.type.rank)), x, c.b.cast(index, int32))
+    axis = axis_of(dim, x.type.rank)
+    for i, size in enumerate(index.shape):
+        x = x if i == axis else _slice(c, x, i, 0, size)
+    return c.b.one(GatherAlong(axis), x, c.b.cast(index, int32))
 
 
 @aten("index.Tensor")
@@ -213,11 +230,7 @@ def _index_grid(c: Call, x: Value, dims: list[int], places: list[np.ndarray]) ->
     consecutive = flat.size == merged.shape[dims[0]] and (np.diff(flat.reshape(-1)) == 1).all()
     if consecutive:
         return c.b.reshape(merged, *c.out.shape)
-    if flat.size > MOST_CONSTANT_ELEMENTS:
-        raise UnsupportedOpError(f"indexing with {flat.size} known places that are not in order")
-    type = TensorType(flat.shape, int32)
-    index = c.b.constant([int(i) for i in flat.reshape(-1)], type)
-    return c.b.take(merged, index, dims[0])
+    return c.b.reshape(c.b.take(merged, _constant(c, flat), dims[0]), *c.out.shape)
 
 
 # Fills; those that depend on nothing are computed when the graph is read.
