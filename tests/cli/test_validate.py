@@ -8,7 +8,7 @@ from emuron.cli.main import run
 TABLE = """\
 id,model,task,instance,run_mode,tp,cores,batch,seq,dtype,metric,unit,value
 a,all-MiniLM-L6-v2,Raw,inf2.xlarge,Data Parallel,,,1,128,FP32/Matmult-BF16,latency_p50,ms,0.4
-b,all-MiniLM-L6-v2,Raw,inf2.xlarge,Data Parallel,,,1,128,FP32/Matmult-BF16,throughput,inferences/s,5000
+b,all-MiniLM-L6-v2,Raw,inf2.xlarge,Data Parallel,,,1,128,FP32/Matmult-BF16,throughput,1/s,5000
 c,resnet50,Image Classification,inf2.xlarge,Data Parallel,,,1,,FP32,latency_p50,ms,1
 """
 OTHER_TABLE = """\
