@@ -358,6 +358,15 @@ def _four_dimensions(c: Call, x: Value) -> Value:
 # Reductions.
 
 
+def _reduced(c: Call, kind: str, x: Value, axes: list[int]) -> Value:
+    """Return a reduction in the form that kernels take: of the last dimensions, which stay."""
+    rank = x.type.rank
+    kept = [i for i in range(rank) if i not in axes]
+    if axes != [rank - 2] and kept + axes != list(range(rank)):
+        x, axes = c.b.permute(x, *kept, *axes), list(range(len(kept), rank))
+    return c.b.reshape(c.b.reduce(kind, x, axes, keepdims=True), *c.out.shape)
+
+
 def _reduction(kind: str, *overloads: str) -> None:
     @aten(*overloads)
     def reduce(
@@ -371,8 +380,7 @@ def _reduction(kind: str, *overloads: str) -> None:
             dims = (dims,)
         rank = x.type.rank
         axes = sorted(axis_of(d, rank) for d in dims) if dims else list(range(rank))
-        x = c.to_out(x)
-        return c.b.reduce(kind, x, axes, keepdims=keepdim) if axes else x
+        return _reduced(c, kind, c.to_out(x), axes) if axes else c.to_out(x)
 
 
 _reduction("sum", "sum.dim_IntList", "sum.default")
@@ -394,7 +402,7 @@ def _variance(
     axes = sorted(axis_of(d, rank) for d in dims) if dims else list(range(rank))
     count = math.prod(x.shape[a] for a in axes)
     offset = b.sub(x, b.reduce("mean", x, axes, keepdims=True))
-    total = b.reduce("sum", b.mul(offset, offset), axes, keepdims=keepdim)
+    total = _reduced(c, "sum", b.mul(offset, offset), axes)
     return b.mul(total, 1 / (count - (1 if correction is None else correction)))
 
 
