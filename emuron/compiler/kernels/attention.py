@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
 _PSUM_COLUMNS = 512
+_LOOP_FROM = 512  # query rows from which the heads, too, run in a recorded loop
 _TURN_AFTER = 2  # tiles whose scores are issued between a tile's exponentials and their transpose
 _FINISH_AFTER = 4  # and between its exponentials and their product with the values
 
@@ -93,31 +95,55 @@ class _Attention:
         size, key_heads = self.q.shape[3], self.keys.shape[1]
         together = self.share == 1 and 128 % size == 0 and size % 32 == 0
         step = max(1, 128 // size) if together else 1
+        full, rest = divmod(key_heads, step)
         for batch in range(self.q.shape[0]):
-            for first in range(0, key_heads, step):
-                self._group(batch, (first, min(step, key_heads - first)))
+            for group in self._loop(full):
+                self._group(batch, (group * step, step))
+            if rest:
+                self._group(batch, (full * step, rest))
         self._settle(0)
 
-    def _group(self, batch: int, group: tuple[int, int]) -> None:
+    def _loop(self, trip: int) -> Iterator[Index]:
+        """Yield counters, of a recorded loop where the heads are long and lie regularly."""
+        values = (self.q, self.keys, self.values, self.out)
+        regular = all(len(value.view.dims[1]) == 1 for value in values)
+        if self.q.shape[2] < _LOOP_FROM or not regular:
+            yield from range(trip)
+            return
+        self._settle(0)
+        before = dict(self.hiding)
+        for index in self.k.loop(trip, name="head"):
+            yield index
+            self._settle(0)
+        self.hiding = before
+
+    def _group(self, batch: int, group: tuple[Index, int]) -> None:
         k, size, value_size = self.k, self.q.shape[3], self.values.shape[3]
         key_rows = k.reachable(_heads(self.keys, batch, group), group[1] * size)
         moving = k.transposed(key_rows, (0, self.keys.shape[2]), self.rules.dtype)
         value_rows = k.reachable(_heads(self.values, batch, group), group[1] * value_size)
         tile = on_partitions(k, value_rows, self.rules.dtype)
-        for head in range(group[0] * self.share, (group[0] + group[1]) * self.share):
-            place = head // self.share - group[0]
+        for place in range(group[1]):
             part = slice(place * size, (place + 1) * size)
             columns = slice(place * value_size, (place + 1) * value_size)
-            self._head(batch, head, group, moving[part, 0], tile[:, :, columns])
+            for member in self._loop(self.share):
+                head = (group[0] + place) * self.share + member
+                own = (group, place) if self.share == 1 else ((head, 1), 0)
+                self._head(batch, head, own, moving[part, 0], tile[:, :, columns])
 
     def _head(
-        self, batch: int, head: int, group: tuple[int, int], moving: NkiTensor, values: NkiTensor
+        self,
+        batch: int,
+        head: Index,
+        own: tuple[tuple[Index, int], int],
+        moving: NkiTensor,
+        values: NkiTensor,
     ) -> None:
+        """Attend one head, which is in the given place of the query heads that are read at once."""
         k, queries, size = self.k, self.q.shape[2], self.q.shape[3]
-        own = group if self.share == 1 else (head, 1)
-        query_rows = k.reachable(_heads(self.q, batch, own), own[1] * size)
+        query_rows = k.reachable(_heads(self.q, batch, own[0]), own[0][1] * size)
         stationary = k.transposed(query_rows, (0, queries), self.rules.dtype)
-        start = (head - own[0]) * size
+        start = own[1] * size
         target = _heads(self.out, batch, (head, 1))
         for rows in k.row_tiles(queries, target):
             row, count = rows
@@ -132,7 +158,7 @@ class _Attention:
             if isinstance(row, Affine):
                 self._settle(0)
 
-    def _hidden(self, batch: int, head: int, rows: tuple[Index, int]) -> NkiTensor | None:
+    def _hidden(self, batch: int, head: Index, rows: tuple[Index, int]) -> NkiTensor | None:
         """Return [rows, keys] to add to the scores: a float mask, or 0 and the hidden score.
 
         A score plus the hidden score is the hidden score, whatever the score: it is that large.
@@ -140,7 +166,7 @@ class _Attention:
         mask = self.mask
         heads_differ = mask is not None and mask.shape[1] > 1
         rows_differ = self.positions is not None or (mask is not None and mask.shape[2] > 1)
-        key = (batch, head * heads_differ, rows[0] if rows_differ else 0, rows[1])
+        key = (batch, head if heads_differ else 0, rows[0] if rows_differ else 0, rows[1])
         if key in self.hiding:
             return self.hiding[key]
         tile = self._mask_tile(batch, head, rows)
@@ -188,7 +214,7 @@ class _Attention:
         nisa.tensor_copy(made, tile, engine="vector")
         return made
 
-    def _mask_tile(self, batch: int, head: int, rows: tuple[Index, int]) -> NkiTensor | None:
+    def _mask_tile(self, batch: int, head: Index, rows: tuple[Index, int]) -> NkiTensor | None:
         """Return [rows, keys] of the mask, one row repeated where it has only one."""
         mask = self.mask
         if mask is None:
@@ -285,7 +311,7 @@ def _as_rows(value: Placed, key_heads: int, share: int) -> Placed:
     return value.seen_as(view)
 
 
-def _heads(value: Placed, batch: int, heads: tuple[int, int]) -> Placed:
+def _heads(value: Placed, batch: int, heads: tuple[Index, int]) -> Placed:
     """Return [rows, heads · size] of one batch entry."""
     view = value.view.slice(0, batch, 1)
     view = view.slice(1, *heads) if view is not None else None

@@ -25,6 +25,8 @@ _Begun = TypeVar("_Begun")
 
 nisa: Any = isa  # its functions are made from the instruction classes
 _TILES_AHEAD = 2  # tiles begun before the oldest is finished
+_KEPT_BYTES = 48 * 1024  # a partition's bytes of transposed tiles kept for the next kernel
+_COLUMNS_READ = 4096  # of a row, at once, on their way to being transposed
 _FEW_ROWS = 16  # so few copies of a row are cheaper by DMA than through the Tensor engine
 
 
@@ -358,21 +360,29 @@ class KernelContext:
         over the columns needs it. Kept for the next kernel that asks.
         """
         key = (value.storage.tensor, str(value.view), str(rows), dtype)
-        if key not in self._transposed:
-            self._transposed[key] = self._transpose(value, rows, dtype)
-        return self._transposed[key]
+        found = self._transposed.pop(key, None)
+        if found is None:
+            found = self._transpose(value, rows, dtype)
+        self._transposed[key] = found
+        while sum(t.tensor.partition_bytes for t in self._transposed.values()) > _KEPT_BYTES:
+            if len(self._transposed) == 1:
+                break
+            self._transposed.pop(next(iter(self._transposed)))
+        return found
 
     def _transpose(self, value: Placed, rows: tuple[Index, int], dtype: DType) -> NkiTensor:
         columns = value.view.matrix().shape[1]
         blocks = -(-columns // 128)
         made = self.sbuf((min(128, columns), blocks, rows[1]), dtype, "transposed")
         for start, count in self.row_tiles(rows[1]):
-            tile = self.read(value, (rows[0] + start, count), (0, columns))
-            if tile.dtype != dtype:
-                narrow = self.sbuf((count, columns), dtype)
-                nisa.tensor_copy(narrow, tile, engine="vector")
-                tile = narrow
-            self.transpose_tile(made, tile, start, count)
+            for first in range(0, columns, _COLUMNS_READ):
+                width = min(_COLUMNS_READ, columns - first)
+                tile = self.read(value, (rows[0] + start, count), (first, width))
+                if tile.dtype != dtype:
+                    narrow = self.sbuf((count, width), dtype)
+                    nisa.tensor_copy(narrow, tile, engine="vector")
+                    tile = narrow
+                self.transpose_tile(made[:, first // 128 :], tile, start, count)
         return made
 
     def transpose_tile(self, made: NkiTensor, tile: NkiTensor, start: Index, count: int) -> None:

@@ -15,7 +15,10 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
 _TILE_BYTES = 24 * 1024  # a partition's share of SBUF for a weight tile, and for transposed rows
+_ROWS_BYTES = 64 * 1024  # and for transposed rows where weights are streamed through them
 _PSUM_COLUMNS = 512
+_ROWS_AT_ONCE = 512  # half of PSUM's banks, so that a group may start before the last has left
+_LEAST_COLUMNS = 128  # fewer would leave the Tensor engine waiting for weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,10 @@ class LinearPacking:
 
     @property
     def columns(self) -> int:
-        """Outputs in a group: whole PSUM banks, as many as a tile's bytes allow."""
-        most = max(1, _TILE_BYTES // (self.blocks * self.itemsize) // _PSUM_COLUMNS)
-        return min(self.outputs, most * _PSUM_COLUMNS)
+        """Outputs in a group: as many PSUM banks, or 128 columns, as a tile's bytes allow."""
+        fitting = _TILE_BYTES // (self.blocks * self.itemsize)
+        unit = _PSUM_COLUMNS if fitting >= _PSUM_COLUMNS else _LEAST_COLUMNS
+        return min(self.outputs, max(unit, fitting // unit * unit))
 
     @property
     def groups(self) -> int:
@@ -85,6 +89,9 @@ def linear(
     if epilogue.added is not None:
         epilogue = replace(epilogue, added=k.reachable(epilogue.added, packing.outputs))
     dtype = weight.dtype
+    if packing.blocks * packing.columns * dtype.itemsize > _TILE_BYTES:
+        _Streamed(k, x, weight, packing, epilogue, out).run()
+        return
     fitting = _TILE_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
     step = min(rows, max(128, fitting))
     for start in range(0, rows, step):
@@ -130,12 +137,82 @@ def _group(
         k.finish(target, out, rows, columns)
 
 
-def contract(product: NkiTensor, stationary: NkiTensor, moving: NkiTensor, inputs: int) -> None:
-    """Sum stationary[p, b, m] · moving[p, b, n] over p and blocks b into PSUM, b in order."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Streamed:
+    """A product whose weight is too tall for a tile: pieces of it pass rows that wait in PSUM."""
+
+    k: KernelContext
+    x: Placed
+    weight: Placed
+    packing: LinearPacking
+    epilogue: Epilogue
+    out: Placed
+
+    def run(self) -> None:
+        """Write the rows in passes of as many as fit, in a recorded loop where they are regular."""
+        rows = self.x.view.matrix().shape[0]
+        most = _ROWS_BYTES // (self.packing.blocks * self.weight.dtype.itemsize) // 128 * 128
+        step = min(rows, max(128, min(most, _ROWS_AT_ONCE)))
+        full, rest = divmod(rows, step)
+        values = [v for v in (self.x, self.out, self.epilogue.added) if v is not None]
+        regular = step % 128 == 0 and all(len(v.view.matrix().dims[0]) == 1 for v in values)
+        for part in self.k.loop(full, name="part") if regular else range(full):
+            self._part((part * step, step))
+        if rest:
+            self._part((full * step, rest))
+
+    def _part(self, part: tuple[Index, int]) -> None:
+        moved = self.k.transposed(self.x, part, self.weight.dtype)
+        full, rest = divmod(self.packing.outputs, self.packing.columns)
+        for group in self.k.loop(full, unroll=2, name="group"):
+            self._group(moved, (group, self.packing.columns), part)
+        if rest:
+            self._group(moved, (full, rest), part)
+
+    def _group(self, moved: NkiTensor, group: tuple[Index, int], part: tuple[Index, int]) -> None:
+        k, packing, (index, width) = self.k, self.packing, group
+        columns = (index * packing.columns, width)
+        tiles = [(row, min(128, part[1] - row)) for row in range(0, part[1], 128)]
+        products = [k.psum((count, width), float32) for _, count in tiles]
+        step = max(1, _TILE_BYTES // (width * self.weight.dtype.itemsize))
+        for first in range(0, packing.blocks, step):
+            last = min(packing.blocks, first + step)
+            piece = k.sbuf((128, last - first, width), self.weight.dtype, "weight")
+            nisa.dma_copy(piece, self.weight.storage[index, :, first:last, :width])
+            inputs = min(packing.inputs, 128 * last) - 128 * first
+            for (row, count), product in zip(tiles, products, strict=True):
+                stationary = moved[:, first:last, row : row + count]
+                contract(product, stationary, piece, inputs, begun=first > 0)
+        for (row, count), product in zip(tiles, products, strict=True):
+            self._write(product, (part[0] + row, count), columns)
+
+    def _write(
+        self, product: NkiTensor, rows: tuple[Index, int], columns: tuple[Index, int]
+    ) -> None:
+        k, bias, added = self.k, self.epilogue.bias, self.epilogue.added
+        target = k.target(self.out, rows, columns)
+        line = None if bias is None else k.spread(bias, min(128, rows[1]), columns)
+        other = None if added is None else k.read(added, rows, columns)
+        _evict(k, target, product, [line, other], self.epilogue.activation)
+        k.finish(target, self.out, rows, columns)
+
+
+def contract(
+    product: NkiTensor,
+    stationary: NkiTensor,
+    moving: NkiTensor,
+    inputs: int,
+    *,
+    begun: bool = False,
+) -> None:
+    """Sum stationary[p, b, m] · moving[p, b, n] over p and blocks b into PSUM, b in order.
+
+    With `begun` the product holds a sum to go on with.
+    """
     for block in range(-(-inputs // 128)):
         width = min(128, inputs - 128 * block)
         nisa.nc_matmul(
-            product, stationary[:width, block], moving[:width, block], accumulate=block > 0
+            product, stationary[:width, block], moving[:width, block], accumulate=begun or block > 0
         )
 
 
