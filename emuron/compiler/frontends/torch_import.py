@@ -13,13 +13,14 @@ import numpy as np
 # The handlers register themselves when their modules are imported.
 from emuron.compiler.frontends import torch_math as _math
 from emuron.compiler.frontends import torch_moves as _moves
+from emuron.compiler.frontends import torch_sums as _sums
 from emuron.compiler.frontends.torch_call import TABLE, Call, narrowed
 from emuron.compiler.graph import TensorType, Value
 from emuron.compiler.ops import GraphBuilder
 from emuron.errors import EmuronError, OutOfBoundsError, UnsupportedOpError, UsageError
 from emuron.numerics.dtypes import DType, dtype
 
-MODULES = (_math, _moves)
+MODULES = (_math, _moves, _sums)
 """Where the handlers of the table stand."""
 
 IGNORED = frozenset({"_assert_tensor_metadata", "_assert_scalar", "_assert_async"})

@@ -59,7 +59,7 @@ class _Matching:
     def emit(self, like: Node, op: Op, *inputs: Value) -> Value:
         """Append a node in the place of `like`."""
         (type,) = op.infer(*(v.type for v in inputs))
-        name = f"{like.name}.{op.name}_{len(self.nodes)}"
+        name = f"{like.name.partition('.')[0]}.{op.name}_{len(self.nodes)}"
         value = Value(name, type)
         node = Node(op, inputs, (value,), name, like.scope, like.source)
         self.nodes.append(node)
