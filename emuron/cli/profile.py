@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from emuron.cli.model_options import (
     Batch,
@@ -10,55 +13,76 @@ from emuron.cli.model_options import (
     CastType,
     ModelName,
     On,
-    ReportPath,
     Seq,
     Task,
-    TracePath,
     compiled,
+    make_folder,
     write_files,
 )
 from emuron.cli.output import Json, console, print_json, progress
 
+if TYPE_CHECKING:
+    from emuron.trace.summary import Summary
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for report.html and timeline.json.gz.")
+]
+
 
 def profile(
     model: ModelName,
-    on: On = "inf2.xlarge",
-    batch: Batch = 1,
-    seq: Seq = 128,
-    task: Task = "",
-    autocast: CastMode = "matmult",
-    autocast_type: CastType = "bf16",
-    report: ReportPath = None,
-    trace: TracePath = None,
+    on: On = None,
+    batch: Batch = None,
+    seq: Seq = None,
+    task: Task = None,
+    autocast: CastMode = None,
+    autocast_type: CastType = None,
+    output: Output = Path("emuron-profile"),
     as_json: Json = False,
 ) -> None:
     """Show the load of every engine and the time of every layer; nothing is computed.
 
-    A group such as encoder.layer.*.mlp stands for all layers. With --report a page for a browser,
-    with --trace a timeline for Perfetto.
+    A group such as encoder.layer.*.mlp stands for all layers. Writes a page for a browser and a
+    timeline for Perfetto.
     """
-    from emuron.trace.summary import summarize
     from emuron.trace.terminal import to_rich
 
-    made = compiled(model, on, batch, seq, task, autocast, autocast_type, weights=False)
+    options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
+    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
     with progress() as bar:
-        bar.add_task("Timing", total=None)
-        summary = summarize(made.trace)
-        write_files(made, report, trace)
-    if not as_json:
-        console().print(to_rich(made.report()))
+        bar.add_task("Compiling and timing", total=None)
+        made = compiled(model, weights=False, **options, **casts)
+        summary = made.summary()
+        folder = make_folder(output)
+        written = write_files(made, folder / "report.html", folder / "timeline.json.gz")
+    if as_json:
+        print_json({**summary, **_usage(made.usage), **written})
         return
-    groups: list[dict[str, Any]] = [
-        {"name": g.name, "share_ps": g.share_ps, "events": g.events} for g in summary.groups
-    ]
-    queues = [{"name": q.name, "busy_share": q.busy_share} for q in summary.queues]
-    print_json(
-        {
-            **made.summary(),
-            "bound_by": summary.verdict.bound_by,
-            "mfu": summary.mfu,
-            "mbu": summary.mbu,
-            "groups": groups,
-            "queues": queues,
-        }
-    )
+    console().print(to_rich(made.report()))
+    for kind, path in written.items():
+        console().print(f"{kind.capitalize()}: {path}")
+
+
+def _usage(usage: Summary) -> dict[str, Any]:
+    return {
+        "reasons": list(usage.verdict.reasons),
+        "idle_ps": usage.idle_ps,
+        "dma_bytes": usage.dma_bytes,
+        "flops": usage.flops,
+        "groups": [
+            {
+                "name": group.name,
+                "share": group.share,
+                "share_ps": round(group.share_ps),
+                "busy_ps": dict(group.busy_ps),
+                "bytes": group.bytes,
+                "flops": group.flops,
+                "events": group.events,
+            }
+            for group in sorted(usage.groups, key=lambda g: -g.share_ps)
+        ],
+        "queues": [
+            {"name": q.name, "kind": q.kind, "busy_ps": q.busy_ps, "busy_share": q.busy_share}
+            for q in usage.queues
+        ],
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,29 +13,28 @@ from emuron.cli.model_options import (
     CastMode,
     CastType,
     ModelName,
-    ReportPath,
+    On,
     Seed,
     Seq,
     Task,
-    TracePath,
     compiled,
     random_inputs,
-    vocabulary_of,
+    text_inputs,
+    tokenizer_folder,
+    write_files,
 )
 from emuron.cli.output import Json, console, print_json, print_table, progress
-from emuron.errors import UnknownNameError
+from emuron.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from emuron.compiler.compare import Comparison
     from emuron.compiler.compile import CompiledModel
-    from emuron.trace.report import Fidelity
 
 _FIDELITIES = ("operator", "instruction", "both")
-On = Annotated[
-    str | None, typer.Option("--on", help="The instance (default inf2.xlarge, or the artifact's).")
-]
+_SHOWN_VALUES = 4
+
 FidelityName = Annotated[
     str,
     typer.Option("--fidelity", help="operator, instruction, or both (and compare their bits)."),
@@ -45,16 +46,20 @@ Text = Annotated[
     list[str] | None, typer.Option("--text", help="A text to encode, once for each of the batch.")
 ]
 NoData = Annotated[bool, typer.Option("--no-data", help="Time the shapes alone: no weights.")]
+ReportPath = Annotated[Path | None, typer.Option("--report", help="Write an HTML report.")]
+TracePath = Annotated[
+    Path | None, typer.Option("--trace", help="Write a Perfetto timeline: out.json or .json.gz.")
+]
 
 
 def run(
     model: ModelName,
     on: On = None,
-    batch: Batch = 1,
-    seq: Seq = 128,
-    task: Task = "",
-    autocast: CastMode = "matmult",
-    autocast_type: CastType = "bf16",
+    batch: Batch = None,
+    seq: Seq = None,
+    task: Task = None,
+    autocast: CastMode = None,
+    autocast_type: CastType = None,
     fidelity: FidelityName = "operator",
     backend: BackendName = "numpy",
     text: Text = None,
@@ -71,113 +76,100 @@ def run(
     """
     if fidelity not in _FIDELITIES:
         raise UnknownNameError("fidelity", fidelity, _FIDELITIES)
-    made = compiled(
-        model, on, batch, seq, task, autocast, autocast_type, seed=seed, weights=not no_data
-    )
+    if text and no_data:
+        raise UsageError("--no-data computes nothing, so it cannot be given with --text.")
+    options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
+    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
     with progress() as bar:
-        bar.add_task("Timing", total=None)
+        steps = bar.add_task("Compiling and timing", total=2)
+        made = compiled(model, seed=seed, weights=not no_data, **options, **casts)
         summary = made.summary()
-    comparisons: list[Comparison] = []
-    outputs: dict[str, np.ndarray] = {}
-    if not no_data:
-        with progress() as bar:
-            bar.add_task("Computing", total=None)
+        bar.update(steps, advance=1, description="Computing")
+        outputs: dict[str, np.ndarray] = {}
+        comparisons: list[Comparison] = []
+        if not no_data:
             inputs = _inputs(made, model, text, seed)
-            outputs, comparisons = _compute(made, inputs, fidelity, backend)
-    _write(made, tuple(_fidelity(c) for c in comparisons), report, trace)
+            outputs, comparisons = compute(made, inputs, fidelity, backend)
+        written = write_files(made, report, trace, tuple(c.row() for c in comparisons))
     if as_json:
-        print_json({**summary, **_records(outputs, comparisons)})
+        print_json({**summary, **_records(outputs, comparisons), **written})
     else:
-        _print(made, outputs, comparisons)
+        _print(made, outputs, comparisons, written)
 
 
 def _inputs(
     made: CompiledModel, model: str, text: list[str] | None, seed: int
 ) -> dict[str, np.ndarray]:
     if not text:
-        return random_inputs(made.graph, vocabulary_of(made.graph), seed)
-    from pathlib import Path
-
-    from emuron.compiler.frontends.tokenizer import Tokenizer
-
-    rows, length = made.graph.input("input_ids").shape
-    given = [*text, *[text[-1]] * (rows - len(text))][:rows]
-    encoding = Tokenizer.open(Path(model)).encode_batch(given, length)
-    known = {v.name for v in made.graph.inputs}
-    found = random_inputs(made.graph, 2, seed)
-    for name in ("input_ids", "attention_mask", "token_type_ids"):
-        if name in known:
-            found[name] = getattr(encoding, name)
-    return found
+        return random_inputs(made.graph, seed)
+    folder = tokenizer_folder(model)
+    if folder is None:
+        raise UsageError(
+            f"{model} has no tokenizer.json, which --text needs. Give a model folder that has one, "
+            "or leave --text out for random tokens."
+        )
+    return text_inputs(made.graph, folder, text)
 
 
-def _compute(
-    made: CompiledModel, inputs: dict[str, np.ndarray], fidelity: str, backend: str
+def compute(
+    made: CompiledModel, inputs: dict[str, np.ndarray], fidelity: str, backend: str = "numpy"
 ) -> tuple[dict[str, np.ndarray], list[Comparison]]:
+    """Return the outputs, and how they compare with float32 and the other fidelity."""
     from emuron.compiler.compare import compare_outputs
+    from emuron.numerics.matmul import sums_in_order
 
     first = "instruction" if fidelity == "instruction" else "operator"
     outputs = made.run(inputs, fidelity=first, backend=backend)
     comparisons = compare_outputs("float32", outputs, made.reference(inputs, backend=backend))
     if fidelity == "both":
         other = made.run(inputs, fidelity="instruction")
-        comparisons += compare_outputs("instruction", outputs, other, exact=True)
+        comparisons += compare_outputs("instruction", outputs, other, exact=sums_in_order())
     return outputs, comparisons
-
-
-def _fidelity(comparison: Comparison) -> Fidelity:
-    from emuron.trace.report import Fidelity
-
-    c = comparison
-    if c.exact:
-        found = f"{c.differing} of {c.elements} differ, {c.ulp} ULP"
-        return Fidelity(f"{c.output}: operator against instruction", "bits", found, "0", c.passed)
-    found = f"largest difference {c.largest:.2e}, cosine {c.cosine:.6f}"
-    return Fidelity(f"{c.output}: against {c.against}", "difference", found, "none", None)
-
-
-def _write(made: CompiledModel, fidelities: tuple[Fidelity, ...], report: Any, trace: Any) -> None:
-    from emuron.trace.perfetto import to_perfetto
-    from emuron.trace.report import to_html
-
-    if report is not None:
-        to_html(made.report(fidelities), report)
-    if trace is not None:
-        to_perfetto(made.trace, trace)
 
 
 def _records(outputs: dict[str, np.ndarray], comparisons: list[Comparison]) -> dict[str, Any]:
     from dataclasses import asdict
-
-    import numpy as np
 
     return {
         "outputs": {
             name: {
                 "shape": list(array.shape),
                 "dtype": str(array.dtype),
-                "first": [float(x) for x in np.asarray(array, np.float32).reshape(-1)[:4]],
+                "first": [_number(x) for x in _first(array)],
             }
             for name, array in outputs.items()
         },
-        "comparisons": [asdict(c) for c in comparisons],
+        "comparisons": [
+            {k: _number(v) if isinstance(v, float) else v for k, v in asdict(c).items()}
+            for c in comparisons
+        ],
     }
 
 
-def _print(
-    made: CompiledModel, outputs: dict[str, np.ndarray], comparisons: list[Comparison]
-) -> None:
-    import numpy as np
+def _first(array: np.ndarray) -> list[float]:
+    return [float(x) for x in array.reshape(-1)[:_SHOWN_VALUES]]
 
+
+def _number(value: float) -> float | str:
+    """Return a number as JSON can hold it: not-a-number and infinity by name."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _print(
+    made: CompiledModel,
+    outputs: dict[str, np.ndarray],
+    comparisons: list[Comparison],
+    written: dict[str, str],
+) -> None:
     from emuron.trace.terminal import to_rich
 
-    console().print(to_rich(made.report(tuple(_fidelity(c) for c in comparisons))))
+    console().print(to_rich(made.report(tuple(c.row() for c in comparisons))))
     if outputs:
-        print_table(
-            ("output", "shape", "dtype", "first values"),
-            [
-                (name, list(a.shape), a.dtype, np.asarray(a, np.float32).reshape(-1)[:4].round(5))
-                for name, a in outputs.items()
-            ],
-            title="Outputs with the chip's numerics",
-        )
+        rows = [
+            (name, list(a.shape), a.dtype, "  ".join(f"{x:.5g}" for x in _first(a)))
+            for name, a in outputs.items()
+        ]
+        columns = ("output", "shape", "dtype", "first values")
+        print_table(columns, rows, title="Outputs with the chip's numerics")
+    for kind, path in written.items():
+        console().print(f"{kind.capitalize()}: {path}")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from safetensors.numpy import save_file
 
 import emuron
 from emuron.compiler.compile import CompiledModel
-from emuron.compiler.frontends.weights import open_weights
-from emuron.compiler.graph import Graph, Node, Parameter, TensorType, Value, verify
+from emuron.compiler.frontends.weights import StoredTensor, read_header, read_json
+from emuron.compiler.graph import Graph, Node, Parameter, TensorType, Value, to_text, verify
 from emuron.compiler.ops import Autocast, find_op
 from emuron.compiler.pipeline import CompileOptions
 from emuron.errors import EmuronError, ModelFileError, UsageError, WrongTargetError
@@ -26,68 +23,133 @@ from emuron.hardware.catalog import instance as find_instance
 from emuron.numerics.dtypes import DType, dtype
 
 FORMAT = 1
-_MANIFEST, _GRAPH, _WEIGHTS, _PROGRAM = (
-    "manifest.json",
-    "graph.json",
-    "model.safetensors",
-    "program.txt",
-)
+"""Version of the layout; another one is refused."""
+
+MANIFEST, GRAPH, PARAMETERS = "manifest.json", "graph.json", "parameters.safetensors"
+PROGRAM, GRAPH_TEXT = "program.txt", "graph.txt"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
 _MOST_JSON_BYTES = 64 << 20
+_ALIGNMENT_BYTES = 8  # a safetensors header is padded so that the data after it is aligned
+_STORED_NAMES: Mapping[str, str] = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 
 
-def is_artifact(path: Path) -> bool:
+def is_artifact(path: str | Path) -> bool:
     """Tell whether a path is a folder written by `save`."""
-    return (path / _MANIFEST).is_file() and (path / _GRAPH).is_file()
+    path = Path(path)
+    return (path / MANIFEST).is_file() and (path / GRAPH).is_file()
 
 
-def save(model: CompiledModel, path: str | Path) -> Path:
-    """Write a compiled model to a folder: manifest, graph, weights and the program as text.
+def save(model: CompiledModel, path: str | Path, tokenizer: Path | None = None) -> Path:
+    """Write a compiled model to a folder: manifest, graph, parameters and the program as text.
 
-    The folder appears whole or not at all; an earlier artifact is replaced, anything else at the
-    path is refused.
+    The tokenizer of the folder `tokenizer` goes with it. The artifact appears whole or not at all;
+    an earlier one is replaced, anything else at the path is refused with UsageError.
     """
     path = Path(path)
     if path.exists() and not is_artifact(path):
-        raise UsageError(f"{path} exists and is no artifact of emuron; choose another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        raise UsageError(f"{path} exists and is no artifact of emuron. Choose another path.")
     try:
-        _write(model, made)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        _write(model, made, tokenizer)
         made.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(made, path)
-    except BaseException:
+        _replace(made, path)
+    finally:
         shutil.rmtree(made, ignore_errors=True)
-        raise
     return path
 
 
-def _write(model: CompiledModel, folder: Path) -> None:
+def _replace(made: Path, path: Path) -> None:
+    """Move `made` to `path`, with what was there before back in place if that fails."""
+    if not path.exists():
+        made.rename(path)
+        return
+    earlier = made.with_name(f"{made.name}.earlier")
+    path.rename(earlier)
+    try:
+        made.rename(path)
+    except OSError:
+        earlier.rename(path)
+        raise
+    shutil.rmtree(earlier)
+
+
+def _write(model: CompiledModel, folder: Path, tokenizer: Path | None) -> None:
     graph = json.dumps(_graph_record(model.graph), indent=1)
-    (folder / _GRAPH).write_text(graph, encoding="utf-8")
-    weights = {p.name: np.ascontiguousarray(p.load()) for p in model.graph.parameters}
-    save_file(weights, folder / _WEIGHTS)
-    text = model.executable.program.to_text()
-    (folder / _PROGRAM).write_text(text, encoding="utf-8")
-    manifest = {
+    (folder / GRAPH).write_text(graph, encoding="utf-8")
+    (folder / GRAPH_TEXT).write_text(to_text(model.graph), encoding="utf-8")
+    (folder / PROGRAM).write_text(model.executable.program.to_text(), encoding="utf-8")
+    with (folder / PARAMETERS).open("wb") as file:
+        _write_parameters(model.graph.parameters, file)
+    for name in TOKENIZER_FILES if tokenizer else ():
+        if (found := (tokenizer or folder) / name).is_file():
+            shutil.copyfile(found, folder / name)
+    manifest = _manifest(model)
+    manifest["files"] = {
+        file.name: {"bytes": file.stat().st_size, "sha256": _hash(file)}
+        for file in sorted(folder.iterdir())
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _manifest(model: CompiledModel) -> dict[str, Any]:
+    graph, chip = model.graph, model.instance.chip
+    outputs = zip(graph.output_names, graph.outputs, strict=True)
+    return {
         "format": FORMAT,
         "emuron": emuron.__version__,
-        "target": model.instance.name,
-        "chip": model.instance.chip.name,
-        "core": model.instance.chip.core.version,
-        "batch": model.batch,
-        "autocast": model.options.autocast.mode,
-        "autocast_type": str(model.options.autocast.dtype),
-        "inputs": {v.name: str(v.type) for v in model.graph.inputs},
-        "outputs": {
-            n: str(v.type)
-            for n, v in zip(model.graph.output_names, model.graph.outputs, strict=True)
+        "name": model.name,
+        "target": {"instance": model.instance.name, "chip": chip.name, "core": chip.core.version},
+        "options": {
+            "batch": model.batch,
+            "autocast": model.options.autocast.mode,
+            "autocast_type": str(model.options.autocast.dtype),
         },
+        "inputs": {v.name: str(v.type) for v in graph.inputs},
+        "outputs": {name: str(v.type) for name, v in outputs},
+        "parameters": {"count": len(graph.parameters), "bytes": graph.parameter_bytes},
         "figures": model.summary(),
-        "sha256": {_GRAPH: _hash(folder / _GRAPH), _WEIGHTS: _hash(folder / _WEIGHTS)},
     }
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _write_parameters(parameters: tuple[Parameter, ...], file: BinaryIO) -> None:
+    """Write a safetensors file, one parameter in memory at a time, in the dtypes of the source."""
+    header: dict[str, Any] = {}
+    end = 0
+    for parameter in parameters:
+        array = parameter.load()
+        stored = str(array.dtype) if array.dtype == np.float64 else str(dtype(array.dtype))
+        header[parameter.name] = {
+            "dtype": _STORED_NAMES[stored],
+            "shape": list(array.shape),
+            "data_offsets": [end, end + array.nbytes],
+        }
+        end += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _ALIGNMENT_BYTES)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for parameter in parameters:
+        file.write(np.ascontiguousarray(parameter.load()).tobytes())
 
 
 def load(path: str | Path, on: str | None = None) -> CompiledModel:
@@ -98,33 +160,69 @@ def load(path: str | Path, on: str | None = None) -> CompiledModel:
     """
     path = Path(path)
     if not is_artifact(path):
-        raise ModelFileError(
-            f"{path} is no artifact of emuron: {_MANIFEST} or {_GRAPH} is missing."
-        )
-    manifest = _read_json(path / _MANIFEST)
+        raise ModelFileError(f"{path} is no artifact of emuron: it has no {MANIFEST} and {GRAPH}.")
+    manifest = _read_json(path / MANIFEST)
     if manifest.get("format") != FORMAT:
         raise ModelFileError(
-            f"{path / _MANIFEST} has format {manifest.get('format')!r}; this emuron reads "
-            f"{FORMAT}. Compile the model again."
+            f"{path / MANIFEST} has format {manifest.get('format')!r}; emuron "
+            f"{emuron.__version__} reads format {FORMAT}. Compile the model again."
         )
-    target = str(manifest.get("target"))
-    if on is not None and find_instance(on).name != target:
-        raise WrongTargetError(
-            f"{path} was compiled for {target}, not for {on}. "
-            f"Compile the model again with --on {on}."
-        )
-    for name, expected in dict(manifest.get("sha256", {})).items():
-        if name not in (_GRAPH, _WEIGHTS) or _hash(path / name) != expected:
-            raise ModelFileError(f"{path / name} is not the file that {_MANIFEST} describes.")
+    asked = None if on is None else find_instance(on).name
     try:
-        graph = _graph(_read_json(path / _GRAPH), path)
-        cast = Autocast(manifest["autocast"], dtype(manifest["autocast_type"]))
-        batch = int(manifest["batch"])
-    except EmuronError:
+        _check_target(path, str(manifest["target"]["instance"]), asked)
+        _check_files(path, manifest["files"])
+        return _model(path, manifest)
+    except (WrongTargetError, ModelFileError):
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ModelFileError(f"{path} is malformed: {type(error).__name__}: {error}.") from error
-    return CompiledModel(graph, find_instance(target), CompileOptions(cast), batch)
+    except (
+        *(EmuronError, KeyError, TypeError, ValueError),
+        *(IndexError, AttributeError, RecursionError, OverflowError),
+    ) as error:
+        why = str(error) if isinstance(error, EmuronError) else f"{type(error).__name__}: {error}"
+        raise ModelFileError(f"{path} is malformed: {why}. Compile the model again.") from error
+
+
+def _check_target(path: Path, target: str, asked: str | None) -> None:
+    if asked is not None and asked != target:
+        raise WrongTargetError(
+            f"{path} was compiled for {target}, not for {asked}. Compile the model for it: "
+            f"emuron compile MODEL --on {asked} -o {path}"
+        )
+
+
+def _check_files(path: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name in (GRAPH, PARAMETERS):
+        expected = files[name]
+        try:
+            size = (path / name).stat().st_size
+        except OSError as error:
+            raise ModelFileError(f"{path / name} cannot be read: {error.strerror}.") from error
+        if size != expected["bytes"]:
+            raise ModelFileError(
+                f"{path / name} has {size} bytes where {MANIFEST} says {expected['bytes']}; "
+                "the copy is not whole. Copy it again, or compile the model again."
+            )
+        if _hash(path / name) != expected["sha256"]:
+            raise ModelFileError(
+                f"{path / name} was changed after it was compiled: its SHA-256 is not the one in "
+                f"{MANIFEST}. Compile the model again."
+            )
+
+
+def _model(path: Path, manifest: Mapping[str, Any]) -> CompiledModel:
+    options = manifest["options"]
+    batch = options["batch"]
+    if type(batch) is not int or batch < 1:
+        raise ModelFileError(f"{path / MANIFEST}: the batch must be at least 1, found {batch!r}.")
+    cast = Autocast(options["autocast"], dtype(options["autocast_type"]))
+    graph = _graph(_read_json(path / GRAPH), path)
+    return CompiledModel(
+        graph,
+        find_instance(manifest["target"]["instance"]),
+        CompileOptions(cast),
+        batch,
+        name=str(manifest["name"]),
+    )
 
 
 def _hash(path: Path) -> str:
@@ -136,15 +234,9 @@ def _hash(path: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MOST_JSON_BYTES:
+    if path.is_file() and path.stat().st_size > _MOST_JSON_BYTES:
         raise ModelFileError(f"{path} is larger than {_MOST_JSON_BYTES >> 20} MiB.")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise ModelFileError(f"{path} holds no JSON object.")
-    return found
+    return read_json(path)
 
 
 # The graph as JSON
@@ -189,7 +281,7 @@ def _attribute(value: Any) -> Any:
 
 
 def _graph(record: Mapping[str, Any], path: Path) -> Graph:
-    weights = open_weights(path)
+    stored = read_header(path / PARAMETERS)
     values: dict[str, Value] = {}
 
     def value(entry: Mapping[str, Any]) -> Value:
@@ -198,22 +290,14 @@ def _graph(record: Mapping[str, Any], path: Path) -> Graph:
         return made
 
     inputs = tuple(value(entry) for entry in record["inputs"])
-    parameters = tuple(
-        Parameter(made, weights.loader(made.name, made.type))
-        for made in (value(entry) for entry in record["parameters"])
-    )
+    parameters = tuple(_parameter(value(entry), stored, path) for entry in record["parameters"])
     nodes = []
     for entry in record["nodes"]:
-        cls = find_op(entry["op"])
-        known = {f.name for f in dataclasses.fields(cls)}
-        attributes = {k: _attribute(v) for k, v in entry["attributes"].items() if k in known}
+        attributes = {name: _attribute(v) for name, v in entry["attributes"].items()}
         operands = tuple(values[name] for name in entry["inputs"])
         outputs = tuple(value(v) for v in entry["outputs"])
-        nodes.append(
-            Node(
-                cls(**attributes), operands, outputs, entry["name"], entry["scope"], entry["source"]
-            )
-        )
+        made = find_op(entry["op"])(**attributes)
+        nodes.append(Node(made, operands, outputs, entry["name"], entry["scope"], entry["source"]))
     outputs_by_name = record["outputs"]
     graph = Graph(
         str(record["name"]),
@@ -226,3 +310,13 @@ def _graph(record: Mapping[str, Any], path: Path) -> Graph:
     )
     verify(graph)
     return graph
+
+
+def _parameter(value: Value, stored: Mapping[str, StoredTensor], path: Path) -> Parameter:
+    found = stored.get(value.name)
+    if found is None or found.shape != value.shape:
+        what = "is missing" if found is None else f"has shape {list(found.shape)}"
+        raise ModelFileError(
+            f"{path / PARAMETERS}: {value.name!r} {what}, {GRAPH} expects {value.type}."
+        )
+    return Parameter(value, found.read)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emuron.compiler.evaluate import Evaluator, WeightCache
+from emuron.compiler.frontends import hf
 from emuron.compiler.frontends.hf import HFModel
+from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
 from emuron.compiler.ops.context import NO_AUTOCAST
@@ -26,6 +29,7 @@ from emuron.runtime.latency import Latency
 from emuron.sim.timing import TimingResult
 from emuron.trace.quantity import bytes_text
 from emuron.trace.report import Cost, Fidelity, Figure, RunReport
+from emuron.trace.summary import Summary, summarize
 from emuron.trace.trace import Trace
 
 FIDELITIES = ("operator", "instruction")
@@ -41,6 +45,10 @@ class CompiledModel:
     options: CompileOptions
     batch: int
     weights: WeightCache = field(default_factory=WeightCache)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.graph.name
 
     @cached_property
     def executable(self) -> Executable:
@@ -125,11 +133,17 @@ class CompiledModel:
         }
         return replace(trace, metadata=metadata)
 
+    @cached_property
+    def usage(self) -> Summary:
+        """Where the time of one inference goes, engine by engine and layer by layer."""
+        return summarize(self.trace)
+
     def summary(self) -> dict[str, Any]:
         """Return the figures that every command prints, as plain data."""
         latency = self.latency
         return {
-            "model": self.graph.name,
+            "model": self.name,
+            "graph": self.graph.name,
             "instance": self.instance.name,
             "batch": self.batch,
             "autocast": str(self.options.autocast.mode),
@@ -140,6 +154,9 @@ class CompiledModel:
             "memory_per_core_bytes": self.memory_per_core_bytes,
             "memory_per_core_limit_bytes": self.device.hbm_per_core_bytes,
             "sbuf_peak_bytes_per_partition": self.executable.placement.sbuf_peak_bytes,
+            "mfu": self.usage.mfu,
+            "mbu": self.usage.mbu,
+            "bound_by": self.usage.verdict.bound_by,
             "usd_per_million": {c.purchase: c.usd_per_million for c in self.costs()},
             "instructions": self.timing.instructions,
             "busy_share": {
@@ -160,9 +177,9 @@ class CompiledModel:
         )
         parameters = bytes_text(self.executable.parameter_bytes)
         return RunReport(
-            title=f"{self.graph.name} on {self.instance.name}",
+            title=f"{self.name} on {self.instance.name}",
             subject=self.graph.name,
-            instance=self.instance.name,
+            instance="",
             trace=self.trace,
             options={
                 "autocast": f"{self.options.autocast.mode} {self.options.autocast.dtype}",
@@ -203,26 +220,27 @@ def compile_model(
     """
     target = find_instance(on)
     options = CompileOptions(Autocast(autocast, autocast_type))  # type: ignore[arg-type]
+    if isinstance(model, (str, Path)):
+        model = open_model(str(model))
     graph = _graph(model, inputs, batch, sequence, task)
-    found = _batch(graph) if isinstance(model, Graph) or inputs is not None else batch
-    return CompiledModel(optimize(graph), target, options, found)
+    found = batch if isinstance(model, HFModel) else _batch(graph)
+    name = model.name if isinstance(model, HFModel) else graph.name
+    return CompiledModel(optimize(graph), target, options, found, name=name)
 
 
 def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Graph:
     if isinstance(model, Graph):
         return model
     if isinstance(model, HFModel):
-        from emuron.compiler.frontends import hf
-
         return hf.to_graph(model, batch, sequence, task)
-    if inputs is not None:
-        from emuron.compiler.frontends.torch import to_graph
+    if inputs is None:
+        raise UsageError(
+            f"a {type(model).__name__} is compiled for example inputs: give compile_model(module, "
+            "inputs), or a model folder or name"
+        )
+    from emuron.compiler.frontends.torch import to_graph
 
-        return to_graph(model, inputs)
-    from emuron.compiler.frontends import hf
-    from emuron.compiler.frontends.zoo import open_model
-
-    return hf.to_graph(open_model(str(model)), batch, sequence, task)
+    return to_graph(model, inputs)
 
 
 def _batch(graph: Graph) -> int:
