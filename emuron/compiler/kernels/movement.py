@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.view import LogicalView
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32, int32
@@ -44,21 +44,27 @@ def write_rows(
     flat = source.view.reshape((prod(lead), count, rest))
     assert flat is not None
     whole = out.storage.reshape((prod(lead), length, rest))
-    for entry in range(prod(lead)):
-        row = entry // prod(lead[1:]) if batched else 0
-        slices = flat.slice(0, entry, 1)
-        assert slices is not None
-        piece = update.seen_as(LogicalView(slices.dims[1:], slices.offset))
-        piece.storage = source.storage
-        for start in range(0, count, 128):
-            size = min(128, count - start)
-            places = _places(k, index, row if batched else None, (start, size))
-            tile = k.read(piece, (start, size), (0, rest), "update")
-            target = whole[entry].ap([[rest, size], [1, rest]], vector_offset=places)
-            nisa.dma_copy(target, tile)
+    pieces = [_entry(source, flat, entry) for entry in range(prod(lead))]
+    batches = lead[0] if batched else 1
+    each = prod(lead) // batches
+    for batch in range(batches):
+        entries = range(batch * each, (batch + 1) * each)
+        for tile_rows in k.row_tiles(count, *(pieces[entry] for entry in entries)):
+            places = _places(k, index, batch if batched else None, tile_rows)
+            for entry in entries:
+                tile = k.read(pieces[entry], tile_rows, (0, rest), "update")
+                target = whole[entry].ap([[rest, tile_rows[1]], [1, rest]], vector_offset=places)
+                nisa.dma_copy(target, tile)
 
 
-def _places(k: KernelContext, index: Placed, row: int | None, rows: tuple[int, int]) -> NkiTensor:
+def _entry(source: Placed, flat: LogicalView, entry: int) -> Placed:
+    """Return [rows, rest] of one of the leading entries of a value in HBM."""
+    slices = flat.slice(0, entry, 1)
+    assert slices is not None
+    return source.seen_as(LogicalView(slices.dims[1:], slices.offset))
+
+
+def _places(k: KernelContext, index: Placed, row: int | None, rows: Rows) -> NkiTensor:
     view = index.view
     if row is not None:
         sliced = view.slice(0, row, 1)
