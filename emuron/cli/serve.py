@@ -21,7 +21,9 @@ _DEFAULT_MODEL_LEN = 4096  # the longest default context; more is asked for with
 
 Model = Annotated[Path, typer.Argument(help="A Hugging Face folder of the Llama family.")]
 On = Annotated[str, typer.Option("--on", help="The instance to imitate.")]
-Tp = Annotated[int, typer.Option("--tp", help="Logical NeuronCores that share the model.")]
+Tp = Annotated[
+    int, typer.Option("--tp", help="Logical NeuronCores that share the model; >1: roofline.")
+]
 Port = Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 ClockName = Annotated[
@@ -148,24 +150,28 @@ def _engine(
     from emuron.compiler.ops import Autocast
     from emuron.numerics.backend import get_backend
     from emuron.serving.clock import make_clock
+    from emuron.serving.compiled_steps import CompiledSteps
     from emuron.serving.engine import LLMEngine
     from emuron.serving.models.llama import LlamaModel, eos_token_ids
     from emuron.serving.runner import ModelTokenSource
-    from emuron.serving.step_timer import ModelStepTimer
+    from emuron.serving.step_timer import ModelStepTimer, TimeGraph
 
+    cast = Autocast(autocast)
     evaluated = LlamaModel(
         model,
         config.total_blocks,
         config.block_size,
         backend=get_backend(backend),
-        autocast=Autocast(autocast),
+        autocast=cast,
     )
     evaluated.load()
     ends = eos_token_ids(model)
+    one_core = CompiledSteps(roofline.instance, model, cast)
+    time_graph: TimeGraph = one_core if roofline.tp == 1 else roofline
     return LLMEngine(
         config,
         ModelTokenSource(evaluated, config.resolved_buckets.context, ends),
-        ModelStepTimer(roofline),
+        ModelStepTimer(time_graph),
         clock=make_clock(clock),
         tokenizer=model.tokenizer(),
         eos_token_ids=ends,
@@ -187,19 +193,24 @@ def _print_panel(
     address, port = listener.getsockname()[:2]
     url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
     buckets = config.resolved_buckets
-    decode_s = engine.timer.step_seconds("decode", config.max_num_seqs, 1, buckets.context[-1])
     rows = {
         "model": f"{name}, {roofline.size.weight_bytes / 2**20:,.1f} MiB of {roofline.size.dtype}",
         "instance": f"{roofline.instance.name}, tp {roofline.tp}, clock {engine.clock.name}",
         "buckets": f"prefill {_listed(buckets.prefill)}; decode {_listed(buckets.decode_batch)}",
         "KV cache": f"{config.total_blocks} blocks of {config.block_size} tokens",
-        "step times": f"roofline; {decode_s * 1e3:.2f} ms a decode of the largest batch",
+        "step times": _step_times(roofline.tp),
         "API": f"{url}/v1" + ("" if locked else "  (no key asked for)"),
     }
     table = Table.grid(padding=(0, 2))
     for label, text in rows.items():
         table.add_row(label, text)
     console().print(Panel(table, title="emuron serve", title_align="left", expand=False))
+
+
+def _step_times(tp: int) -> str:
+    if tp == 1:
+        return "compiled for one core, each bucket when it is first met"
+    return "roofline (lower bound): graphs shared by several cores are not compiled yet"
 
 
 def _listed(sizes: tuple[int, ...]) -> str:

@@ -1,0 +1,41 @@
+"""Step times of the compiled graphs: each bucket is compiled and timed when it is first met."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emuron.compiler.frontends.hf import HFModel
+from emuron.compiler.graph import Graph
+from emuron.compiler.ops import Autocast
+from emuron.compiler.pipeline import CompileOptions, compile_graph
+from emuron.hardware.instance import Instance
+from emuron.runtime.device import Device
+from emuron.serving.sequence import StepKind
+
+_S_PER_US = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledSteps:
+    """A `TimeGraph`: the program of one core for the sizes asked for, and the host around it.
+
+    The host waits for every step before it launches the next (`sync_launch_us` of the instance).
+    Weights are not read. One core alone: what several cores share is not compiled yet.
+    """
+
+    instance: Instance
+    model: HFModel
+    autocast: Autocast
+
+    def __call__(self, kind: StepKind, batch: int, tokens: int, context: int) -> float:
+        """Return the seconds of one step; raises UnsupportedOpError, CapacityError."""
+        core, options = self.instance.chip.core, CompileOptions(self.autocast)
+        executable = compile_graph(self._graph(kind, batch, tokens, context), core, options)
+        latency = Device(self.instance).latency(executable)
+        waiting_us = self.instance.host.sync_launch_us - latency.launch_us
+        return (latency.total_us + waiting_us) * _S_PER_US
+
+    def _graph(self, kind: StepKind, batch: int, tokens: int, context: int) -> Graph:
+        if kind == "prefill" and context == 0:
+            return self.model.prefill_graph(batch, tokens)
+        return self.model.decode_graph(batch, max(context, tokens), tokens)

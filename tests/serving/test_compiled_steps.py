@@ -1,0 +1,40 @@
+"""Step times of compiled graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emuron.compiler.ops import Autocast
+from emuron.compiler.pipeline import CompileOptions, compile_graph
+from emuron.hardware.catalog import instance
+from emuron.serving.compiled_steps import CompiledSteps
+from emuron.serving.models.llama import open_llama
+from emuron.sim.timing import TimingSimulator
+
+INF2 = instance("inf2.xlarge")
+
+
+@pytest.fixture(scope="module")
+def steps(tiny_llama: Path) -> CompiledSteps:
+    return CompiledSteps(INF2, open_llama(tiny_llama), Autocast("matmult"))
+
+
+def test_a_step_is_the_device_and_a_launch_that_waits(steps: CompiledSteps) -> None:
+    graph = steps.model.decode_graph(2, 128)
+    executable = compile_graph(graph, INF2.chip.core, CompileOptions(steps.autocast))
+    alone_s = TimingSimulator(INF2.chip).run(executable.program).total_ps / 1e12
+    host_s = INF2.host.sync_launch_us / 1e6
+    assert steps("decode", 2, 1, 128) > alone_s + host_s
+    assert steps("decode", 2, 1, 128) < 2 * alone_s + host_s + 1e-4
+
+
+def test_more_tokens_sequences_and_context_take_longer(steps: CompiledSteps) -> None:
+    assert steps("prefill", 1, 256, 0) > steps("prefill", 1, 128, 0)
+    assert steps("decode", 4, 1, 128) > steps("decode", 1, 1, 128)
+    assert steps("decode", 1, 1, 512) > steps("decode", 1, 1, 128)
+
+
+def test_a_prefill_that_reads_a_cache_is_timed_at_its_context(steps: CompiledSteps) -> None:
+    assert steps("prefill", 1, 32, 512) > steps("prefill", 1, 32, 128)
