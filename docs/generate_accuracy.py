@@ -50,8 +50,8 @@ not used: it would be 1 if the device model were right on average, and what it l
 model's error, which the host must not hide. Releases of the SDK differ by some 3 % at batch 1,
 which moves the intercept by about 60 µs; it is set to the nearest 10 µs.
 
-The first alternative, the median of what the base models leave over, gave 41 and −6 µs. A free slope
-was chosen over it after a look at DistilBERT's rows outside the calibration table, so those rows are
+The first alternative, the median of what the rows leave over, gave 41 and −6 µs. A free slope was
+chosen over it after a look at DistilBERT's rows outside the calibration table, so those rows are
 no independent check of the launch.
 """
 
