@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,8 @@ from emuron.numerics.dtypes import DType, float32
 _PSUM_COLUMNS = 512
 _LOOP_FROM = 512  # query rows from which the heads, too, run in a recorded loop
 _TURN_AFTER = 2  # tiles whose scores are issued between a tile's exponentials and their transpose
+_LONG_HEAD = 8  # query tiles of a key head from which its heads become a recorded loop
+_TURNED_QUERIES = 512  # rows of queries that are transposed at once
 _FINISH_AFTER = 4  # and between its exponentials and their product with the values
 
 
@@ -97,25 +99,18 @@ class _Attention:
         step = max(1, 128 // size) if together else 1
         full, rest = divmod(key_heads, step)
         for batch in range(self.q.shape[0]):
-            for group in self._loop(full):
-                self._group(batch, (group * step, step))
+            for index in self._groups(full):
+                self._group(batch, (index * step, step))
+                if isinstance(index, Affine):
+                    self._settle(0)
             if rest:
                 self._group(batch, (full * step, rest))
         self._settle(0)
 
-    def _loop(self, trip: int) -> Iterator[Index]:
-        """Yield counters, of a recorded loop where the heads are long and lie regularly."""
-        values = (self.q, self.keys, self.values, self.out)
-        regular = all(len(value.view.dims[1]) == 1 for value in values)
-        if self.q.shape[2] < _LOOP_FROM or not regular:
-            yield from range(trip)
-            return
-        self._settle(0)
-        before = dict(self.hiding)
-        for index in self.k.loop(trip, name="head"):
-            yield index
-            self._settle(0)
-        self.hiding = before
+    def _groups(self, count: int) -> Iterable[Index]:
+        """Return the counters of groups of key heads: of a recorded loop where a head is long."""
+        tiles = self.share * -(-self.q.shape[2] // 128)
+        return self.k.loop(count, name="heads") if tiles >= _LONG_HEAD else range(count)
 
     def _group(self, batch: int, group: tuple[Index, int]) -> None:
         k, size, value_size = self.k, self.q.shape[3], self.values.shape[3]
@@ -126,10 +121,11 @@ class _Attention:
         for place in range(group[1]):
             part = slice(place * size, (place + 1) * size)
             columns = slice(place * value_size, (place + 1) * value_size)
-            for member in self._loop(self.share):
-                head = (group[0] + place) * self.share + member
-                own = (group, place) if self.share == 1 else ((head, 1), 0)
-                self._head(batch, head, own, moving[part, 0], tile[:, :, columns])
+            for number in range(self.share):
+                head = (group[0] + place) * self.share + number
+                own = group if self.share == 1 else (head, 1)
+                start = place * size if self.share == 1 else 0
+                self._head(batch, head, (own, start), moving[part, 0], tile[:, :, columns])
 
     def _head(
         self,
@@ -139,20 +135,23 @@ class _Attention:
         moving: NkiTensor,
         values: NkiTensor,
     ) -> None:
-        """Attend one head, which is in the given place of the query heads that are read at once."""
+        """Begin every query tile of a head, which lies from row own[1] of heads own[0]."""
         k, queries, size = self.k, self.q.shape[2], self.q.shape[3]
-        query_rows = k.reachable(_heads(self.q, batch, own[0]), own[0][1] * size)
-        stationary = k.transposed(query_rows, (0, queries), self.rules.dtype)
-        start = own[1] * size
+        heads, start = own
+        query_rows = k.reachable(_heads(self.q, batch, heads), heads[1] * size)
         target = _heads(self.out, batch, (head, 1))
-        for rows in k.row_tiles(queries, target):
+        stationary = None
+        if queries <= _TURNED_QUERIES:
+            stationary = k.transposed(query_rows, (0, queries), self.rules.dtype)
+        for rows in k.row_tiles(queries, target, query_rows):
             row, count = rows
             self._settle(_FINISH_AFTER - 1)
-            scores = self._scores(
-                stationary[start : start + size, 0, row : row + count],
-                moving,
-                self._hidden(batch, head, rows),
-            )
+            if stationary is None:
+                turned = k.transposed(query_rows, rows, self.rules.dtype)
+                left = turned[start : start + size, 0]
+            else:
+                left = stationary[start : start + size, 0, row : row + count]
+            scores = self._scores(left, moving, self._hidden(batch, head, rows))
             weights, total = self._exponentials(scores)
             self.due.append(_Head(weights, total, values, target, rows))
             if isinstance(row, Affine):

@@ -199,13 +199,17 @@ class KernelContext:
         Full tiles run in a recorded loop where every value's rows follow one stride.
         """
         full, rest = divmod(rows, 128)
-        regular = all(len(v.view.matrix().dims[0]) == 1 for v in values)
+        regular = self.regular(*values)
         yield from (
             (tile * 128, 128)
             for tile in (self.loop(full, unroll=2, name="row") if regular else range(full))
         )
         if rest:
             yield full * 128, rest
+
+    def regular(self, *values: Placed) -> bool:
+        """Tell whether the rows of every value, seen as a matrix, follow one stride."""
+        return all(len(v.view.matrix().dims[0]) == 1 for v in values)
 
     def in_two_steps(
         self,

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Index
 from emuron.nki.tensor import NkiTensor
@@ -18,6 +18,7 @@ _TILE_BYTES = 24 * 1024  # a partition's share of SBUF for a weight tile, and fo
 _ROWS_BYTES = 64 * 1024  # and for transposed rows where weights are streamed through them
 _PSUM_COLUMNS = 512
 _ROWS_AT_ONCE = 512  # half of PSUM's banks, so that a group may start before the last has left
+_MANY_PARTS = 4  # ranges of rows from which they become a recorded loop
 _LEAST_COLUMNS = 128  # fewer would leave the Tensor engine waiting for weights
 
 
@@ -94,15 +95,32 @@ def linear(
         return
     fitting = _TILE_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
     step = min(rows, max(128, fitting))
-    for start in range(0, rows, step):
-        part = (start, min(step, rows - start))
-        moved = k.transposed(x, part, dtype)
-        full, rest = divmod(packing.outputs, packing.columns)
-        for group in k.loop(full, unroll=2, name="group"):
-            columns = (group, packing.columns)
-            _group(k, moved, weight, packing, columns, epilogue, out, part)
-        if rest:
-            _group(k, moved, weight, packing, (full, rest), epilogue, out, part)
+    whole, last = divmod(rows, step)
+    parts: list[Rows] = [(whole * step, last)] if last else []
+    regular = k.regular(x, out, *([epilogue.added] if epilogue.added is not None else []))
+    loop = k.loop(whole, name="rows") if whole >= _MANY_PARTS and regular else range(whole)
+    for index in loop:
+        _part(k, x, weight, packing, out, epilogue, (index * step, step))
+    for part in parts:
+        _part(k, x, weight, packing, out, epilogue, part)
+
+
+def _part(
+    k: KernelContext,
+    x: Placed,
+    weight: Placed,
+    packing: LinearPacking,
+    out: Placed,
+    epilogue: Epilogue,
+    part: Rows,
+) -> None:
+    """Write all columns of a range of rows, whose transpose stays on chip."""
+    moved = k.transposed(x, part, weight.dtype)
+    full, rest = divmod(packing.outputs, packing.columns)
+    for group in k.loop(full, unroll=2, name="group"):
+        _group(k, moved, weight, packing, (group, packing.columns), epilogue, out, part)
+    if rest:
+        _group(k, moved, weight, packing, (full, rest), epilogue, out, part)
 
 
 def _group(
@@ -113,7 +131,7 @@ def _group(
     group: tuple[Index, int],
     epilogue: Epilogue,
     out: Placed,
-    part: tuple[int, int],
+    part: Rows,
 ) -> None:
     """Write one group of output columns for a range of rows."""
     index, width = group
