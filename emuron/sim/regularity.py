@@ -115,7 +115,7 @@ def _steps(before: list[Found], after: list[Found]) -> list[int] | None:
     """Return how much later the positions found are; None if other queues are found."""
     if len(before) != len(after):
         return None
-    steps = []
+    steps: list[int] = []
     for a, b in zip(before, after, strict=True):
         if [queue for queue, _ in a] != [queue for queue, _ in b]:
             return None

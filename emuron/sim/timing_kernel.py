@@ -231,14 +231,13 @@ def run_ready(t: Tables) -> bool:
     depth = 0
     for queue in range(size - QUEUE, -1, -QUEUE):
         if can_run(t, queue):
+            queues[queue + STATE] = RUNNABLE
             stack[depth] = queue
             depth += 1
     full = False
     while depth > 0:
         depth -= 1
         queue = stack[depth]
-        if not can_run(t, queue):
-            continue
         run_queue(t, queue)
         if queues[queue + STATE] == FULL:
             full = True
@@ -248,6 +247,7 @@ def run_ready(t: Tables) -> bool:
         for other in range(0, size, QUEUE):
             if queues[other + STATE] == BLOCKED and queues[other + BLOCK_QUEUE] == queue:
                 if queues[other + BLOCK_POSITION] < queues[queue + KNOWN]:
+                    queues[other + STATE] = RUNNABLE
                     stack[depth] = other
                     depth += 1
                 else:

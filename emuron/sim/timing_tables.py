@@ -170,7 +170,7 @@ class _Builder:
             repeats=[],
             states=[],
             scratch=[0] * (at.STATE_PER_QUEUE * len(self._codes)),
-            stack=[0] * (2 * len(self._codes) + 2) * (len(self._codes) + 1),
+            stack=[0] * (len(self._codes) + 1),
         )
 
     def _clock(self, hbm_share: int) -> list[int]:

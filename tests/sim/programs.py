@@ -9,9 +9,9 @@ from typing import Any
 from emuron.hardware.catalog import chip
 from emuron.hardware.chip import Chip
 from emuron.isa import dma, scalar_engine, tensor_engine, vector_copies, vector_engine
-from emuron.isa.affine import Affine, Index, LoopIndex
+from emuron.isa.affine import Index
 from emuron.isa.instruction import flat_operands, instruction_class
-from emuron.isa.program import Block, Loop, Program
+from emuron.isa.program import Block, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.numerics.dtypes import dtype
 
@@ -103,9 +103,21 @@ class ProgramWriter:
     ) -> None:
         self.issue(block, "activation", target, data, None, 1.0, None, attributes=(op,))
 
-    def loop(self, trip: int, body: list[Block | Loop] | None = None) -> tuple[Affine, Block]:
-        """Open a loop; return its index and the block of its body."""
-        index = LoopIndex(f"i{len(self.body)}", trip)
-        block = Block()
-        (self.body if body is None else body).append(Loop(index, [block]))
-        return Affine.of(index), block
+    def activation_of(self, target: Tensor, data: Tensor, op: str) -> None:
+        self.activation(AccessPattern(target), AccessPattern(data), op)
+
+    def matmul_view(
+        self, target: Tensor, stationary: Tensor, moving: Tensor, columns: int, block: Block
+    ) -> None:
+        """Multiply with the first columns of a wider moving tensor."""
+        view = AccessPattern(moving, (128, columns), (moving.shape[1], 1))
+        self.issue(block, "nc_matmul", AccessPattern(target), AccessPattern(stationary), view)
+
+    def load_part(
+        self, target: Tensor, source: Tensor, columns: int, offset: Index, block: Block
+    ) -> None:
+        """Load some columns of a tensor from the same columns of another."""
+        views = [
+            AccessPattern(t, (128, columns), (t.shape[1], 1), offset) for t in (target, source)
+        ]
+        self.transfer(views[0], views[1], block)
