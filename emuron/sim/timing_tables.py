@@ -98,11 +98,12 @@ class _Builder:
         self.build(node.body)
         for queue in queues:
             code = self._codes[queue]
-            record = code.loops[code.open.pop()]
+            number = code.open.pop()
+            record = code.loops[number]
             record[at.BODY_END] = len(code.rows)
             record[at.WAITS_TO] = len(code.waits)
             record[at.ISSUES] = code.issued - starts[queue]
-            back_edge = [at.BACK_EDGE, code.loops.index(record), *[0] * (at.ROW - 2)]
+            back_edge = [at.BACK_EDGE, number, *[0] * (at.ROW - 2)]
             code.rows.extend(back_edge)
             code.issued += record[at.ISSUES] * (node.trip - 1)
         leader = max(queues, key=lambda q: (self._codes[q].issued - starts[q], -q))
@@ -122,32 +123,12 @@ class _Builder:
             queue[at.IS_DMA] = int(self._sites.is_ring(number))
             queues.extend(queue)
             first_loop = len(loops)
-            for row in range(0, len(code.rows), at.ROW):
-                if code.rows[row] == at.BACK_EDGE:
-                    code.rows[row + at.LOOP] = (
-                        first_loop + code.rows[row + at.LOOP] * at.LOOP_RECORD
-                    )
-                else:
-                    code.rows[row + at.WAIT_END] += len(waits)
+            _relocate_rows(code.rows, first_loop, len(waits))
             for depth, record in _with_depth(code.loops):
                 projections[record[at.NEST] * len(self._codes) + number] = len(loops)
                 first = record[at.WAITS_FROM] // at.WAIT
                 last = record[at.WAITS_TO] // at.WAIT
-                parent = record[at.PARENT]
-                loops.extend(
-                    (
-                        record[at.TRIP],
-                        0,
-                        record[at.BODY] + len(rows),
-                        record[at.BODY_END] + len(rows),
-                        record[at.WAITS_FROM] + len(waits),
-                        record[at.WAITS_TO] + len(waits),
-                        len(slopes),
-                        -1 if parent < 0 else first_loop + parent * at.LOOP_RECORD,
-                        record[at.NEST] * at.NEST_RECORD,
-                        record[at.ISSUES],
-                    )
-                )
+                loops.extend(_relocated(record, first_loop, len(rows), len(waits), len(slopes)))
                 slopes.extend(levels[depth] for levels in code.levels[first:last])
             rows.extend(code.rows)
             waits.extend(code.waits)
@@ -217,6 +198,34 @@ def _queues_of(node: Repeated) -> list[int]:
     for inner in node.body:
         found.update(_queues_of(inner) if isinstance(inner, Repeated) else [inner.site.queue])
     return sorted(found)
+
+
+def _relocate_rows(rows: list[int], first_loop: int, waits: int) -> None:
+    """Let a queue's rows name their loops and waits by place in the common tables."""
+    for row in range(0, len(rows), at.ROW):
+        if rows[row] == at.BACK_EDGE:
+            rows[row + at.LOOP] = first_loop + rows[row + at.LOOP] * at.LOOP_RECORD
+        else:
+            rows[row + at.WAIT_END] += waits
+
+
+def _relocated(
+    record: list[int], first_loop: int, rows: int, waits: int, slopes: int
+) -> tuple[int, ...]:
+    """Return a queue's loop record as it stands in the common tables."""
+    parent = record[at.PARENT]
+    return (
+        record[at.TRIP],
+        0,
+        record[at.BODY] + rows,
+        record[at.BODY_END] + rows,
+        record[at.WAITS_FROM] + waits,
+        record[at.WAITS_TO] + waits,
+        slopes,
+        -1 if parent < 0 else first_loop + parent * at.LOOP_RECORD,
+        record[at.NEST] * at.NEST_RECORD,
+        record[at.ISSUES],
+    )
 
 
 def _with_depth(loops: list[list[int]]) -> Iterator[tuple[int, list[int]]]:

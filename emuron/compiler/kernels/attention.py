@@ -16,7 +16,6 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
 _PSUM_COLUMNS = 512
-_LOOP_FROM = 512  # query rows from which the heads, too, run in a recorded loop
 _TURN_AFTER = 2  # tiles whose scores are issued between a tile's exponentials and their transpose
 _LONG_HEAD = 8  # query tiles of a key head from which its heads become a recorded loop
 _TURNED_QUERIES = 512  # rows of queries that are transposed at once
