@@ -184,6 +184,7 @@ def skip(t: Tables, nest: int, count: int) -> bool:
             queues[i * QUEUE + BUSY] += number * busy
             remember(t, i * QUEUE, t.states[entry + 1], number, period_ps)
             shift_queue(t, i * QUEUE, loop, number * iterations, number * period_ps)
+            forget_inner(t, loop)
     for i in range(members):
         queue = i * QUEUE
         if t.stack[i] >= 0 and queues[queue + STATE] == BLOCKED:
@@ -239,6 +240,16 @@ def shift_queue(t: Tables, queue: int, loop: int, iterations: int, time_ps: int)
     for wait in range(start, loops[loop + WAITS_TO], WAIT):
         slope = t.slopes[loops[loop + SLOPES] + (wait - start) // WAIT]
         t.waits[wait + POSITION] += iterations * slope
+
+
+def forget_inner(t: Tables, loop: int) -> None:
+    """Drop the saved states of the loops inside a loop: their times are from before a skip."""
+    loops = t.loops
+    inner = loop + LOOP_RECORD
+    while inner < len(loops) and loops[inner + BODY] <= loops[loop + BODY_END]:
+        t.nests[loops[inner + NEST] + SAVED] = 0
+        t.nests[loops[inner + NEST] + NEXT_SAVE] = 0
+        inner += LOOP_RECORD
 
 
 def repoint(t: Tables, queue: int, moved: int) -> None:

@@ -14,7 +14,7 @@ from emuron.isa.program import Program
 from emuron.sim import timing_layout as at
 from emuron.sim.dependencies import schedule
 from emuron.sim.sites import Sites
-from emuron.sim.timing_compiled import kernel
+from emuron.sim.timing_compiled import has_numba, kernel
 from emuron.sim.timing_tables import build_tables
 from emuron.trace.trace import Trace, TraceBuilder
 
@@ -102,7 +102,7 @@ class TimingSimulator:
 
     def _compiled(self, instructions: int) -> bool:
         if self._numba == "auto":
-            return instructions >= _COMPILE_FROM
+            return instructions >= _COMPILE_FROM and has_numba()
         return bool(self._numba)
 
 
