@@ -126,13 +126,11 @@ class _Builder:
             _relocate_rows(code.rows, first_loop, len(waits))
             for depth, record in _with_depth(code.loops):
                 projections[record[at.NEST] * len(self._codes) + number] = len(loops)
-                first = record[at.WAITS_FROM] // at.WAIT
-                last = record[at.WAITS_TO] // at.WAIT
+                first, last = (record[k] // at.WAIT for k in (at.WAITS_FROM, at.WAITS_TO))
                 loops.extend(_relocated(record, first_loop, len(rows), len(waits), len(slopes)))
                 slopes.extend(levels[depth] for levels in code.levels[first:last])
             rows.extend(code.rows)
             waits.extend(code.waits)
-        nests = [value for record in self._nests for value in record]
         size = history * len(self._codes)
         return at.Tables(
             queues=queues,
@@ -140,7 +138,7 @@ class _Builder:
             waits=waits,
             slopes=slopes,
             loops=loops,
-            nests=nests,
+            nests=[value for record in self._nests for value in record],
             projections=projections,
             clock=self._clock(core_hbm),
             done=[0] * size,
