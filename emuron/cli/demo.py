@@ -191,7 +191,7 @@ def _print_figures(runs: list[Run]) -> None:
     from emuron.trace.quantity import bytes_text, money_text, share_text
 
     first = runs[0].model
-    purchases = tuple(f"$/M, {cost.purchase.lower()}" for cost in first.costs())
+    purchases = [f"$/M {cost.purchase.partition(' (')[0].lower()}" for cost in first.costs()]
     rows = [
         (
             run.model.batch,
@@ -203,10 +203,9 @@ def _print_figures(runs: list[Run]) -> None:
         )
         for run in runs
     ]
-    columns = ("batch", "latency", "throughput", "memory per core", "MFU", *purchases)
-    cores = f"{first.instance.cores} cores, a worker each"
-    title = f"{first.name}, {SEQUENCE} tokens, on {INSTANCE} ({cores})"
-    caption = "$/M: US dollars for a million sentences."
+    columns = ("batch", "latency", "throughput", "memory/core", "MFU", *purchases)
+    title = f"{first.name}, {SEQUENCE} tokens, on both cores of {INSTANCE}"
+    caption = "$/M: US dollars for a million sentences, on demand and reserved (effective rate)."
     print_table(columns, rows, title=title, right=columns, caption=caption)
 
 
@@ -215,5 +214,6 @@ def _print_groups(model: CompiledModel) -> None:
 
     groups = sorted(model.usage.groups, key=lambda group: -group.share_ps)
     rows = [(g.name, share_text(g.share), duration_text(g.share_ps)) for g in groups]
-    title = f"Where the device's time goes at batch {model.batch}: {model.usage.verdict.title}"
-    print_table(("layers", "share", "time"), rows, title=title, right=("share", "time"))
+    bound = model.usage.verdict.title.lower()
+    columns = (f"where time goes, batch {model.batch}: {bound}", "share", "time")
+    print_table(columns, rows, right=("share", "time"), whole=columns[:1])

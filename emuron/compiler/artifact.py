@@ -179,7 +179,9 @@ def load(path: str | Path, on: str | None = None) -> CompiledModel:
         *(IndexError, AttributeError, RecursionError, OverflowError),
     ) as error:
         why = str(error) if isinstance(error, EmuronError) else f"{type(error).__name__}: {error}"
-        raise ModelFileError(f"{path} is malformed: {why}. Compile the model again.") from error
+        raise ModelFileError(
+            f"{path} is malformed: {why.rstrip('.')}. Compile the model again."
+        ) from error
 
 
 def _check_target(path: Path, target: str, asked: str | None) -> None:

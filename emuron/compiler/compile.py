@@ -17,8 +17,8 @@ from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
 from emuron.compiler.ops.context import NO_AUTOCAST
-from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
-from emuron.errors import UnknownNameError, UsageError
+from emuron.compiler.pipeline import CompileOptions, compile_graph, in_dtype, optimize
+from emuron.errors import CapacityError, UnknownNameError, UsageError
 from emuron.hardware.catalog import instance as find_instance
 from emuron.hardware.instance import Instance
 from emuron.hardware.price import usd_per_million
@@ -52,8 +52,27 @@ class CompiledModel:
 
     @cached_property
     def executable(self) -> Executable:
-        """The program of one core; compiled when first asked for."""
+        """The program of one core; compiled when first asked for.
+
+        Raises CapacityError if the parameters alone exceed a core's device memory.
+        """
+        self._check_parameters()
         return compile_graph(self.graph, self.instance.chip.core, self.options)
+
+    def _check_parameters(self) -> None:
+        # Casts may halve them, so only what no cast could save is refused before it is compiled.
+        cast = self.options.autocast
+        needed = sum(
+            p.type.elements * min(p.type.dtype.itemsize, cast.operand(p.type.dtype).itemsize)
+            for p in self.graph.parameters
+        )
+        limit = self.device.hbm_per_core_bytes
+        if needed > limit:
+            raise CapacityError(
+                f"{self.name} has {bytes_text(needed)} of parameters, but a core of "
+                f"{self.instance.name} has {bytes_text(limit)} of device memory. Choose one "
+                "with more memory for each core, or a smaller model."
+            )
 
     @cached_property
     def device(self) -> Device:
@@ -77,7 +96,9 @@ class CompiledModel:
         if fidelity == "operator":
             made = get_backend(backend) if isinstance(backend, str) else backend
             return Evaluator(self.graph, made, self.options.autocast, self.weights).run(inputs)
-        return self.device.run(self.executable, inputs)
+        stored = self.device.run(self.executable, inputs)
+        types = dict(zip(self.graph.output_names, self.graph.outputs, strict=True))
+        return {name: in_dtype(array, types[name].type.dtype) for name, array in stored.items()}
 
     def reference(
         self, inputs: Mapping[str, np.ndarray], *, backend: Backend | str = "numpy"

@@ -58,7 +58,7 @@ class HFModel:
         if sequence > self.config.longest_sequence:
             raise UsageError(
                 f"a sequence of {sequence} tokens exceeds the {self.config.longest_sequence} "
-                f"positions of {self.name}"
+                f"positions of {self.name}; choose a shorter one"
             )
         return hf_bert.encoder_graph(self.config, self.weights, self.dtype, batch, sequence, task)
 
