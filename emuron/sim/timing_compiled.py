@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -86,6 +87,7 @@ def _load(path: Path, name: str) -> Simulate:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where numba looks when it loads compiled functions
     spec.loader.exec_module(module)
     simulate: Simulate = module.simulate
     return simulate
