@@ -205,8 +205,9 @@ def _print_figures(runs: list[Run]) -> None:
     ]
     columns = ("batch", "latency", "throughput", "memory/core", "MFU", *purchases)
     title = f"{first.name}, {SEQUENCE} tokens, on both cores of {INSTANCE}"
-    caption = "$/M: US dollars for a million sentences, on demand and reserved (effective rate)."
-    print_table(columns, rows, title=title, right=columns, caption=caption)
+    caption = "$/M: US dollars for a million sentences, on demand and reserved."
+    kept = columns[1:4]
+    print_table(columns, rows, title=title, right=columns, whole=kept, caption=caption)
 
 
 def _print_groups(model: CompiledModel) -> None:
