@@ -90,7 +90,7 @@ class Placed:
         self, offset: Index, rows: tuple[Run, ...], columns: tuple[Run, ...]
     ) -> NkiTensor | None:
         count, stride = rows[0]
-        width, block = self.columns, 128 * self.columns
+        width = self.columns
         if len(rows) > 1 or (count > 1 and stride != width):
             return None
         start = base_of(offset)
@@ -100,8 +100,9 @@ class Placed:
         legal = partition + count <= 128 and _legal_start(partition, count)
         if free is None or not legal or any(run is None for run in runs):
             return None
-        if any(n > 1 and s >= block for n, s in columns) and (start // width) % 128 != partition:
-            return None
+        reach = sum((n - 1) * stride for n, stride in columns if n > 1 and stride < width)
+        if start % width + reach >= width:
+            return None  # the columns run on into the next row, on another partition
         return NkiTensor(
             self.storage.tensor,
             (count, *[n for n, _ in columns]),

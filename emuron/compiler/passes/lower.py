@@ -186,6 +186,8 @@ class _Lowering:
         fused = self._epilogue(node)
         outputs = (fused or node).outputs
         inputs = tuple(self._operand(node, i) for i in range(len(node.inputs)))
+        if getattr(node.op, "alu", None) is None:  # the others take a number as it is
+            inputs = tuple(self.k.materialize(placed) for placed in inputs)
         joined: dict[str, Any] = {}
         if fused is not None:
             joined = {"epilogue": fused.op, "added": self._other(fused, node.outputs[0])}
@@ -221,7 +223,7 @@ class _Lowering:
     def _other(self, reader: Node, value: Value) -> Placed | None:
         """Return the operand of a sum that is not `value`."""
         others = [self.values[v] for v in reader.inputs if v is not value]
-        return others[0] if others else None
+        return self.k.materialize(others[0]) if others else None
 
     def _view(self, node: Node) -> bool:
         source = self._operand(node, 0)
@@ -326,7 +328,7 @@ class _Lowering:
             batch, heads, length, size = shape
             shape = (batch, length, heads * size)
         needed = self.residency.bytes_of(shape, dtype)
-        reachable = op != "attention" or _heads_start_legally(value.shape)
+        reachable = _tiles_start_legally(op, value.shape)
         rows, columns = prod(shape[:-1]), shape[-1] if shape else 1
         if reachable and self.residency.take(needed):
             self.spent[value] = needed
@@ -352,10 +354,20 @@ class _Lowering:
             self.residency.give_back(self.spent.pop(value))
 
 
-def _heads_start_legally(shape: tuple[int, ...]) -> bool:
-    """Tell whether the rows of each batch entry [B, H, S, D] start where engines may start."""
-    batch, _, length, _ = shape
-    return length > 1 and (batch == 1 or length % 128 == 0 or length in (32, 64))
+def _tiles_start_legally(op: str, shape: tuple[int, ...]) -> bool:
+    """Tell whether an op's tiles of rows start on partitions where engines may start.
+
+    Attention and batched products write the rows of each batch entry; a reduction that drops its
+    dimension writes a column where the value has a row.
+    """
+    if op == "reduce":
+        return len(shape) > 1 and shape[-1] == 1
+    if op not in ("attention", "matmul") or len(shape) < 3:
+        return True
+    length, entries = shape[-2], shape[0] if op == "attention" else prod(shape[:-2])
+    if op == "attention" and length == 1:
+        return False
+    return entries == 1 or length % 128 == 0 or length in (32, 64)
 
 
 def _fresh(placed: Placed) -> Placed:
