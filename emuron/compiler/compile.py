@@ -32,6 +32,11 @@ from emuron.trace.report import Cost, Fidelity, Figure, RunReport
 from emuron.trace.summary import Summary, summarize
 from emuron.trace.trace import Trace
 
+_MEMORIES = ("sbuf_bytes", "psum_bytes")
+_MEMORY_NOTE = (
+    "On-chip memory is drawn in the order of the program's text, stretched over the run: "
+    "engines overlap, so that its time is not that of the other charts."
+)
 FIDELITIES = ("operator", "instruction")
 PURCHASES = (("on_demand", "On demand"), ("ri_effective", "Reserved (effective)"))
 
@@ -152,7 +157,16 @@ class CompiledModel:
             "sbuf_peak_bytes": self.executable.placement.sbuf_peak_bytes * core.partitions,
             "psum_peak_bytes": self.executable.placement.psum_peak_bytes * core.partitions,
         }
-        return replace(trace, metadata=metadata)
+        return replace(trace, metadata=metadata, counters=self._memory_over_program(trace))
+
+    def _memory_over_program(self, trace: Trace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return the bytes held on chip along the program's text, stretched over the run."""
+        partitions = self.instance.chip.core.partitions
+        samples = np.array(self.executable.placement.usage, np.int64).reshape(-1, 3)
+        last = max(1, int(samples[-1, 0])) if len(samples) else 1
+        times = samples[:, 0] * trace.total_ps // last
+        held = (samples[:, column] * partitions for column in (1, 2))
+        return {name: (times, values) for name, values in zip(_MEMORIES, held, strict=True)}
 
     @cached_property
     def usage(self) -> Summary:
@@ -218,6 +232,7 @@ class CompiledModel:
                 Figure("Parameters", parameters, "in device memory of each core"),
             ),
             costs=self.costs(),
+            notes=(_MEMORY_NOTE,),
             fidelity=fidelities,
         )
 
