@@ -20,9 +20,8 @@ from emuron.trace.trace import Trace, TraceBuilder
 
 Column = NDArray[np.int64]
 
-# From about this many executed instructions on, compiled code makes up for its start-up
-# (core_performance.md §5.4).
-_COMPILE_FROM = 100_000
+# From about this many executed instructions on, compiled code makes up for its start-up.
+_COMPILE_FROM = 200_000
 _FIRST_HISTORY = 1 << 10
 _NO_LIMIT = 1 << 40  # an HBM share beyond what any core's DMA can use
 
@@ -46,9 +45,9 @@ class TimingSimulator:
     """Times programs on one core of a chip (or on a bare core, whose HBM is then no limit).
 
     `sharing` cores use one HBM stack and do the same, so that each gets its share. `numba` says
-    whether to run compiled: "auto" does for long programs if numba is installed. With `skip`,
-    iterations of loops that repeat the state of earlier ones are not executed; the result is the
-    same.
+    whether to run compiled: "auto" goes over to it in long runs if numba is installed. With
+    `skip`, iterations of loops that repeat the state of earlier ones are not executed; the result
+    is the same.
     """
 
     def __init__(
@@ -59,6 +58,8 @@ class TimingSimulator:
         numba: bool | str = "auto",
         skip: bool = True,
     ) -> None:
+        if numba not in (True, False, "auto"):
+            raise UsageError(f'numba is {numba!r}; it can be True, False or "auto"')
         if sharing < 1:
             raise UsageError(f"sharing is {sharing}; at least one core uses the memory")
         self.core = target.core if isinstance(target, Chip) else target
@@ -83,7 +84,7 @@ class TimingSimulator:
         tables = build_tables(
             sites, nodes, self._hbm_share, search=self._skip, history=_FIRST_HISTORY
         )
-        tables = _simulate(tables, self._compiled(instructions), sites)
+        tables = simulate(tables, self._numba, sites)
         return _result(
             sites, tables, instructions, self._metadata(program, count) if collect else None
         )
@@ -100,11 +101,6 @@ class TimingSimulator:
             known["hbm_gb_per_s"] = self._hbm_gb_per_s
         return known
 
-    def _compiled(self, instructions: int) -> bool:
-        if self._numba == "auto":
-            return instructions >= _COMPILE_FROM and has_numba()
-        return bool(self._numba)
-
 
 def _hbm_bytes(program: Program) -> int:
     """Return the HBM traffic of a program in bytes."""
@@ -116,14 +112,18 @@ def _hbm_bytes(program: Program) -> int:
     return total
 
 
-def _simulate(tables: at.Tables, compiled: bool, sites: Sites) -> at.Tables:
-    simulate = kernel(compiled)
-    if compiled:
-        tables = at.Tables(*(np.asarray(column, np.int64) for column in tables))
+def simulate(tables: at.Tables, numba: bool | str, sites: Sites) -> at.Tables:
+    """Run the engine to the end; with numba "auto", compiled once the run has become long."""
+    compiled = numba is True
+    if compiled and not isinstance(tables.queues, np.ndarray):
+        tables = as_arrays(tables)
     while True:
-        status = simulate(tables)
+        status = kernel(compiled)(tables)
         if status == at.GROW:
             tables = _with_more_history(tables)
+            long = len(tables.done) >= _COMPILE_FROM
+            if long and numba == "auto" and not compiled and has_numba():
+                compiled, tables = True, as_arrays(tables)
         elif status == at.GROW_SEGMENTS:
             tables = _with_more_room(tables)
         elif status == at.DONE:
@@ -132,28 +132,47 @@ def _simulate(tables: at.Tables, compiled: bool, sites: Sites) -> at.Tables:
             raise DeadlockError(_stuck(tables, sites))
 
 
+def as_arrays(tables: at.Tables) -> at.Tables:
+    """Return the tables as int64 arrays, for the compiled engine."""
+    return at.Tables(*(np.asarray(column, np.int64) for column in tables))
+
+
 def _with_more_history(t: at.Tables) -> at.Tables:
     """Return the tables with twice the room for each queue that filled its history."""
-    columns: list[list[int]] = [[], [], [], []]
+    parts: list[tuple[int, int, int]] = []  # of each queue: first, last, added room
+    size = 0
     for queue in range(0, len(t.queues), at.QUEUE):
         first, last = int(t.queues[queue + at.FIRST]), int(t.queues[queue + at.HISTORY_END])
-        moved = len(columns[0]) - first
         full = t.queues[queue + at.STATE] == at.FULL
-        room = (last - first) * (1 if full else 0)
-        for column, old in zip(columns, (t.done, t.row_of, t.start, t.end), strict=True):
-            column.extend(old[first:last])
-            column.extend([0] * room)
+        room = (last - first) * int(full)
         for pointer in (at.FIRST, at.HISTORY, at.HISTORY_END):
-            t.queues[queue + pointer] += moved
+            t.queues[queue + pointer] += size - first
         t.queues[queue + at.HISTORY_END] += room
         segment = t.queues[queue + at.SEGMENTS]
         while segment >= 0:
-            t.segments[segment + at.SEGMENT_BASE] += moved
+            t.segments[segment + at.SEGMENT_BASE] += size - first
             segment = t.segments[segment + at.PREVIOUS]
         if full:
             t.queues[queue + at.STATE] = at.RUNNABLE
-    done, row_of, start, end = (_like(t.done, column) for column in columns)
+        parts.append((first, last, room))
+        size += last - first + room
+    done, row_of, start, end = (
+        _spread(column, parts) for column in (t.done, t.row_of, t.start, t.end)
+    )
     return t._replace(done=done, row_of=row_of, start=start, end=end)
+
+
+def _spread(column: list[int] | Column, parts: list[tuple[int, int, int]]) -> list[int] | Column:
+    """Return a history column with room added after each of its parts."""
+    if isinstance(column, np.ndarray):
+        zeros = [np.zeros(room, np.int64) for *_, room in parts]
+        pieces = [(column[a:b], zero) for (a, b, _), zero in zip(parts, zeros, strict=True)]
+        return np.concatenate([piece for pair in pieces for piece in pair])
+    spread: list[int] = []
+    for first, last, room in parts:
+        spread += column[first:last]
+        spread += [0] * room
+    return spread
 
 
 def _with_more_room(t: at.Tables) -> at.Tables:
