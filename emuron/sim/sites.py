@@ -70,7 +70,8 @@ class Sites:
 
     def __init__(self, program: Program, repetitions: int = 1) -> None:
         self.program = program
-        self.queue_names: list[str] = []
+        # DMA rings follow the engines, each from its first transfer on.
+        self.queue_names = [engine.name for engine in program.core.engines]
         self.all: list[Site] = []
         self._rings = RingChooser(program.core.dma)
         self._shapes: dict[tuple[int, int, Tensor], Footprint] = {}

@@ -115,17 +115,18 @@ def _hbm_bytes(program: Program) -> int:
 def simulate(tables: at.Tables, numba: bool | str, sites: Sites) -> at.Tables:
     """Run the engine to the end; with numba "auto", compiled once the run has become long."""
     compiled = numba is True
-    if compiled and not isinstance(tables.queues, np.ndarray):
+    if compiled and not isinstance(tables.m, np.ndarray):
         tables = as_arrays(tables)
     while True:
-        status = kernel(compiled)(tables)
+        status = kernel(compiled)(*tables)
         if status == at.GROW:
             tables = _with_more_history(tables)
-            long = len(tables.done) >= _COMPILE_FROM
+            long = len(tables.h) >= _COMPILE_FROM * at.EVENT
             if long and numba == "auto" and not compiled and has_numba():
                 compiled, tables = True, as_arrays(tables)
-        elif status == at.GROW_SEGMENTS:
-            tables = _with_more_room(tables)
+        elif status == at.GROW_STATES:
+            more = int(tables.m[at.STATE_SIZE]) * 2 + len(tables.g)
+            tables = tables._replace(g=_longer(tables.g, more))
         elif status == at.DONE:
             return tables
         else:
@@ -137,69 +138,52 @@ def as_arrays(tables: at.Tables) -> at.Tables:
     return at.Tables(*(np.asarray(column, np.int64) for column in tables))
 
 
+def _queues(m: at.Ints) -> range:
+    """Return the pointers to the queues."""
+    return range(int(m[at.QUEUES_FROM]), int(m[at.QUEUES_TO]), at.QUEUE)
+
+
 def _with_more_history(t: at.Tables) -> at.Tables:
     """Return the tables with twice the room for each queue that filled its history."""
-    parts: list[tuple[int, int, int]] = []  # of each queue: first, last, added room
-    size = 0
-    for queue in range(0, len(t.queues), at.QUEUE):
-        first, last = int(t.queues[queue + at.FIRST]), int(t.queues[queue + at.HISTORY_END])
-        full = t.queues[queue + at.STATE] == at.FULL
+    m, parts, size = t.m, [], 0  # of each queue: first event, end, added room
+    for queue in _queues(m):
+        first, last = int(m[queue + at.FIRST]), int(m[queue + at.HISTORY_END])
+        full = m[queue + at.STATE] == at.FULL
         room = (last - first) * int(full)
         for pointer in (at.FIRST, at.HISTORY, at.HISTORY_END):
-            t.queues[queue + pointer] += size - first
-        t.queues[queue + at.HISTORY_END] += room
-        segment = t.queues[queue + at.SEGMENTS]
+            m[queue + pointer] += size - first
+        m[queue + at.HISTORY_END] += room
+        segment = m[queue + at.SEGMENTS]
         while segment >= 0:
-            t.segments[segment + at.SEGMENT_BASE] += size - first
-            segment = t.segments[segment + at.PREVIOUS]
+            t.g[segment + at.SEGMENT_BASE] += size - first
+            segment = t.g[segment + at.PREVIOUS]
         if full:
-            t.queues[queue + at.STATE] = at.RUNNABLE
+            m[queue + at.STATE] = at.RUNNABLE
         parts.append((first, last, room))
         size += last - first + room
-    done, row_of, start, end = (
-        _spread(column, parts) for column in (t.done, t.row_of, t.start, t.end)
-    )
-    return t._replace(done=done, row_of=row_of, start=start, end=end)
-
-
-def _spread(column: list[int] | Column, parts: list[tuple[int, int, int]]) -> list[int] | Column:
-    """Return a history column with room added after each of its parts."""
-    if isinstance(column, np.ndarray):
-        zeros = [np.zeros(room, np.int64) for *_, room in parts]
-        pieces = [(column[a:b], zero) for (a, b, _), zero in zip(parts, zeros, strict=True)]
-        return np.concatenate([piece for pair in pieces for piece in pair])
-    spread: list[int] = []
+    h = _longer(t.h[:0], 0)
     for first, last, room in parts:
-        spread += column[first:last]
-        spread += [0] * room
-    return spread
+        h = _longer(h, t.h[first * at.EVENT : last * at.EVENT])
+        h = _longer(h, room * at.EVENT)
+    return t._replace(h=h)
 
 
-def _with_more_room(t: at.Tables) -> at.Tables:
-    """Return the tables with room for more skips and saved states."""
-    number = len(t.queues) // at.QUEUE
-    return t._replace(
-        segments=_longer(t.segments, number * at.SEGMENT),
-        repeats=_longer(t.repeats, number * at.REPEAT),
-        states=_longer(t.states, int(t.clock[at.STATE_SIZE])),
-    )
-
-
-def _longer(column: list[int] | Column, least: int) -> list[int] | Column:
-    return _like(column, [*column, *[0] * (least + len(column))])
-
-
-def _like(example: object, values: list[int]) -> list[int] | Column:
-    return np.array(values, np.int64) if isinstance(example, np.ndarray) else values
+def _longer(column: at.Ints, more: at.Ints) -> at.Ints:
+    """Return a column with other integers, or so many zeros, at its end."""
+    if isinstance(more, int):
+        more = [0] * more
+    if isinstance(column, np.ndarray):
+        return np.concatenate([column, np.asarray(more, np.int64)])
+    return [*column, *more]
 
 
 def _stuck(t: at.Tables, sites: Sites) -> str:
+    m, first = t.m, int(t.m[at.QUEUES_FROM])
     blocked = []
-    for number, name in enumerate(sites.queue_names):
-        queue = number * at.QUEUE
-        if t.queues[queue + at.STATE] != at.FINISHED:
-            site = sites.all[t.rows[t.queues[queue + at.PC] + at.LABEL]]
-            other = sites.queue_names[t.queues[queue + at.BLOCK_QUEUE] // at.QUEUE]
+    for queue, name in zip(_queues(m), sites.queue_names, strict=True):
+        if m[queue + at.STATE] != at.FINISHED:
+            site = sites.all[m[m[queue + at.PC] + at.LABEL]]
+            other = sites.queue_names[(m[queue + at.BLOCK_QUEUE] - first) // at.QUEUE]
             blocked.append(f"{name} ({site.form.mnemonic}) waits for {other}")
     return f"program {sites.program.name}: no queue can go on; {'; '.join(blocked)}"
 
@@ -207,14 +191,18 @@ def _stuck(t: at.Tables, sites: Sites) -> str:
 def _result(
     sites: Sites, t: at.Tables, instructions: int, metadata: dict[str, object] | None
 ) -> TimingResult:
-    queues = np.asarray(t.queues, np.int64).reshape(-1, at.QUEUE)
+    pointers = _queues(t.m)
+    queues = np.asarray(t.m[pointers.start : pointers.stop], np.int64).reshape(-1, at.QUEUE)
     total = int(queues[:, at.LAST_DONE].max(initial=0))
-    busy = dict(zip(sites.queue_names, queues[:, at.BUSY].tolist(), strict=True))
-    skipped = int(t.clock[at.SKIPPED])
+    busy = {
+        name: int(record[at.BUSY])
+        for name, record in zip(sites.queue_names, queues, strict=True)
+        if record[at.ISSUED]
+    }
     trace = None
     if metadata is not None:
         trace = _trace(sites, t, queues, total, metadata)
-    return TimingResult(total, busy, instructions, instructions - skipped, trace)
+    return TimingResult(total, busy, instructions, instructions - int(t.m[at.SKIPPED]), trace)
 
 
 def _trace(
@@ -227,19 +215,29 @@ def _trace(
     groups = np.array([builder.group(names[s.group] if names else "") for s in sites.all], np.int64)
     moved = np.array([f.cost.dma.bytes if f.cost.dma else 0 for f in forms], np.int64)
     flops = np.array([form.cost.flops for form in forms], np.int64)
-    rows, row_of = np.asarray(t.rows, np.int64), np.asarray(t.row_of, np.int64)
-    start, end = np.asarray(t.start, np.int64), np.asarray(t.end, np.int64)
-    origin = np.zeros(len(queues), np.int64)
-    for number, name in enumerate(sites.queue_names):
-        first = int(queues[number, at.FIRST])
-        last = int(queues[number, at.HISTORY] + queues[number, at.ISSUED])
-        site = rows[row_of[first:last] + at.LABEL]
+    m, events = np.asarray(t.m, np.int64), np.asarray(t.h, np.int64).reshape(-1, at.EVENT)
+    rows: dict[int, int] = {}  # of each queue: its first row in the trace
+    for number, (name, record) in enumerate(zip(sites.queue_names, queues, strict=True)):
+        first, last = record[at.FIRST], record[at.HISTORY] + record[at.ISSUED]
+        if first == last:
+            continue
+        own = events[first:last]
+        site = m[own[:, at.EVENT_ROW] + at.LABEL]
         columns = (labels[site], groups[site], moved[site], flops[site])
-        row = builder.add_columns(builder.queue(name), start[first:last], end[first:last], *columns)
-        origin[number] = row
-    used = int(t.clock[at.REPEATS])
-    for number, first, stop, period, count in np.asarray(t.repeats[:used]).reshape(-1, at.REPEAT):
-        rows_from, rows_to = int(first + origin[number]), int(stop + origin[number])
-        at_ps = int(start[first + queues[number, at.FIRST]])
-        builder.repeat(at_ps, int(period), int(count), first=rows_from, stop=rows_to)
+        start, end = own[:, at.EVENT_START], own[:, at.EVENT_END]
+        rows[number] = builder.add_columns(builder.queue(name), start, end, *columns)
+    for number, begin, stop, period, count in _repeats(t):
+        at_ps = int(events[begin + queues[number, at.FIRST], at.EVENT_START])
+        row = rows[number]
+        builder.repeat(at_ps, period, count, first=row + begin, stop=row + stop)
     return builder.finish(total_ps)
+
+
+def _repeats(t: at.Tables) -> list[tuple[int, ...]]:
+    """Return (queue, first event, end, period, count) of each skip, in order."""
+    found = []
+    entry = int(t.m[at.LAST_REPEAT])
+    while entry >= 0:
+        found.append(tuple(int(value) for value in t.g[entry : entry + at.REPEAT - 1]))
+        entry = int(t.g[entry + at.REPEAT_PREVIOUS])
+    return found[::-1]

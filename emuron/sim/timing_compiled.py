@@ -20,9 +20,9 @@ from typing import Any
 
 from emuron.errors import MissingExtraError
 from emuron.sim import loop_skip, loop_state, timing_kernel, timing_layout, transfer_kernel
-from emuron.sim.timing_layout import Tables
+from emuron.sim.timing_layout import Ints
 
-Simulate = Callable[[Tables], int]
+Simulate = Callable[[Ints, Ints, Ints], int]
 
 _MODULES = (timing_layout, loop_state, loop_skip, transfer_kernel, timing_kernel)
 

@@ -24,13 +24,17 @@ from emuron.sim.timing_layout import (
     DIRECT,
     DONE,
     END,
+    EVENT,
+    EVENT_END,
+    EVENT_ROW,
+    EVENT_START,
     FINISHED,
     FLOOR,
     FRACTION,
     FREE,
     FULL,
     GROW,
-    GROW_SEGMENTS,
+    GROW_STATES,
     HISTORY,
     HISTORY_END,
     IDLE_WEIGHT,
@@ -50,6 +54,8 @@ from emuron.sim.timing_layout import (
     PLAIN,
     POSITION,
     QUEUE,
+    QUEUES_FROM,
+    QUEUES_TO,
     RAMP,
     READY,
     ROW,
@@ -57,6 +63,7 @@ from emuron.sim.timing_layout import (
     SEARCHING,
     SETUP_PS,
     SLOPES,
+    STACK,
     STATE,
     STEP,
     STUCK,
@@ -72,210 +79,200 @@ from emuron.sim.timing_layout import (
     WAITS_FROM,
     WAITS_TO,
     WARM,
-    Tables,
+    Ints,
 )
 from emuron.sim.transfer_kernel import run_transfers
 
 
-def await_row(t: Tables, queue: int, row: int) -> bool:
+def await_row(m: Ints, h: Ints, g: Ints, queue: int, row: int) -> bool:
     """Take in the waits of a row; return False, and block the queue, at the first unknown one."""
-    queues, waits, done = t.queues, t.waits, t.done
-    wait = queues[queue + NEXT_WAIT]
-    last = t.rows[row + WAIT_END]
-    ready = queues[queue + READY]
+    wait = m[queue + NEXT_WAIT]
+    last = m[row + WAIT_END]
+    ready = m[queue + READY]
     while wait < last:
-        other = waits[wait]
-        position = waits[wait + POSITION]
-        if position >= queues[other + KNOWN]:
-            queues[queue + STATE] = BLOCKED
-            queues[queue + BLOCK_QUEUE] = other
-            queues[queue + BLOCK_POSITION] = position
-            queues[other + WAITERS] = 1
+        other = m[wait]
+        position = m[wait + POSITION]
+        if position >= m[other + KNOWN]:
+            m[queue + STATE] = BLOCKED
+            m[queue + BLOCK_QUEUE] = other
+            m[queue + BLOCK_POSITION] = position
+            m[other + WAITERS] = 1
             break
-        if position >= queues[other + DIRECT]:
-            time = done[queues[other + HISTORY] + position] + waits[wait + DELAY]
+        if position >= m[other + DIRECT]:
+            time = h[EVENT * (m[other + HISTORY] + position)] + m[wait + DELAY]
         else:
-            time = completion(t, other, position) + waits[wait + DELAY]
+            time = completion(m, h, g, other, position) + m[wait + DELAY]
         if time > ready:
             ready = time
-        waits[wait + POSITION] = position + waits[wait + STEP]
+        m[wait + POSITION] = position + m[wait + STEP]
         wait += WAIT
-    queues[queue + READY] = ready
-    queues[queue + NEXT_WAIT] = wait
+    m[queue + READY] = ready
+    m[queue + NEXT_WAIT] = wait
     return bool(wait == last)
 
 
-def prepare(t: Tables, queue: int, row: int) -> int:
+def prepare(m: Ints, queue: int, row: int) -> int:
     """Account for table loads, set-up and throttling; return the busy time of a special row."""
-    queues, rows, clock = t.queues, t.rows, t.clock
-    table = rows[row + TABLE_NEEDED]
-    if table >= 0 and table != queues[queue + TABLE]:
-        queues[queue + TABLE] = table
-        queues[queue + FREE] += clock[TABLE_LOAD]
-        queues[queue + BUSY] += clock[TABLE_LOAD]
+    table = m[row + TABLE_NEEDED]
+    if table >= 0 and table != m[queue + TABLE]:
+        m[queue + TABLE] = table
+        m[queue + FREE] += m[TABLE_LOAD]
+        m[queue + BUSY] += m[TABLE_LOAD]
     # A LoadStationary runs under the previous matmul, once that has taken its own weights.
-    loaded = max(queues[queue + LAST_START], queues[queue + READY]) + rows[row + SETUP_PS]
-    queues[queue + READY] = loaded
-    busy = rows[row + BUSY_PS]
-    if rows[row + THROTTLED] == 0:
+    loaded = max(m[queue + LAST_START], m[queue + READY]) + m[row + SETUP_PS]
+    m[queue + READY] = loaded
+    busy = m[row + BUSY_PS]
+    if m[row + THROTTLED] == 0:
         return int(busy)
-    idle = max(0, loaded - queues[queue + FREE])
-    warm = max(0, queues[queue + WARM] - (idle * clock[IDLE_WEIGHT] >> FRACTION))
-    rate = clock[FLOOR] + (ONE - clock[FLOOR]) * warm // clock[RAMP]
+    idle = max(0, loaded - m[queue + FREE])
+    warm = max(0, m[queue + WARM] - (idle * m[IDLE_WEIGHT] >> FRACTION))
+    rate = m[FLOOR] + (ONE - m[FLOOR]) * warm // m[RAMP]
     busy = busy * ONE // rate
-    queues[queue + WARM] = min(clock[RAMP], warm + busy)
+    m[queue + WARM] = min(m[RAMP], warm + busy)
     return int(busy)
 
 
-def back_edge(t: Tables, queue: int, row: int) -> int:
+def back_edge(m: Ints, queue: int, row: int) -> int:
     """Return the row after a back edge, pausing the queue where repetition is looked for."""
-    queues, loops, waits, slopes = t.queues, t.loops, t.waits, t.slopes
-    loop = t.rows[row + LOOP]
-    count = loops[loop + COUNT] + 1
-    if count < loops[loop + TRIP]:
-        loops[loop + COUNT] = count
-        queues[queue + NEXT_WAIT] = loops[loop + WAITS_FROM]
-        if t.nests[loops[loop + NEST] + SEARCHING] == 1:
-            queues[queue + STATE] = PAUSED
-            queues[queue + PAUSED_AT] = loop
-        return int(loops[loop + BODY])
-    loops[loop + COUNT] = 0
-    first, parent = loops[loop + WAITS_FROM], loops[loop + PARENT]
-    for wait in range(first, loops[loop + WAITS_TO], WAIT):
-        step = -loops[loop + TRIP] * slopes[loops[loop + SLOPES] + (wait - first) // WAIT]
+    loop = m[row + LOOP]
+    count = m[loop + COUNT] + 1
+    if count < m[loop + TRIP]:
+        m[loop + COUNT] = count
+        m[queue + NEXT_WAIT] = m[loop + WAITS_FROM]
+        if m[m[loop + NEST] + SEARCHING] == 1:
+            m[queue + STATE] = PAUSED
+            m[queue + PAUSED_AT] = loop
+        return int(m[loop + BODY])
+    m[loop + COUNT] = 0
+    first, parent = m[loop + WAITS_FROM], m[loop + PARENT]
+    for wait in range(first, m[loop + WAITS_TO], WAIT):
+        step = -m[loop + TRIP] * m[m[loop + SLOPES] + (wait - first) // WAIT]
         if parent >= 0:
-            outer = (wait - loops[parent + WAITS_FROM]) // WAIT
-            step += slopes[loops[parent + SLOPES] + outer]
-        waits[wait + POSITION] += step
+            outer = (wait - m[parent + WAITS_FROM]) // WAIT
+            step += m[m[parent + SLOPES] + outer]
+        m[wait + POSITION] += step
     return row + ROW
 
 
-def issue_transfer(t: Tables, queue: int, row: int) -> bool:
+def issue_transfer(m: Ints, h: Ints, g: Ints, queue: int, row: int) -> bool:
     """Trigger a transfer; return False, and block the queue, while its ring is full."""
-    queues, done = t.queues, t.done
-    position = queues[queue + ISSUED]
-    oldest = position - t.clock[DEPTH]
-    if oldest >= queues[queue + KNOWN]:
-        queues[queue + STATE] = BLOCKED
-        queues[queue + BLOCK_QUEUE] = queue
-        queues[queue + BLOCK_POSITION] = oldest
-        queues[queue + WAITERS] = 1
+    position = m[queue + ISSUED]
+    oldest = position - m[DEPTH]
+    if oldest >= m[queue + KNOWN]:
+        m[queue + STATE] = BLOCKED
+        m[queue + BLOCK_QUEUE] = queue
+        m[queue + BLOCK_POSITION] = oldest
+        m[queue + WAITERS] = 1
         return False
-    trigger = max(queues[queue + FREE], queues[queue + READY])
+    trigger = max(m[queue + FREE], m[queue + READY])
     if oldest >= 0:
         freed = (
-            done[queues[queue + HISTORY] + oldest]
-            if oldest >= queues[queue + DIRECT]
-            else completion(t, queue, oldest)
+            h[EVENT * (m[queue + HISTORY] + oldest)]
+            if oldest >= m[queue + DIRECT]
+            else completion(m, h, g, queue, oldest)
         )
         trigger = max(trigger, freed)
-    queues[queue + FREE] = trigger + t.rows[row + BUSY_PS]
-    queues[queue + LAST_START] = trigger
-    index = queues[queue + HISTORY] + position
-    done[index] = trigger + t.rows[row + BEFORE_PS]
-    t.row_of[index] = row
-    queues[queue + ISSUED] = position + 1
+    m[queue + FREE] = trigger + m[row + BUSY_PS]
+    m[queue + LAST_START] = trigger
+    index = m[queue + HISTORY] + position
+    h[EVENT * index] = trigger + m[row + BEFORE_PS]
+    h[EVENT * index + EVENT_ROW] = row
+    m[queue + ISSUED] = position + 1
     return True
 
 
-def issue(t: Tables, queue: int, row: int) -> None:
+def issue(m: Ints, h: Ints, g: Ints, queue: int, row: int) -> None:
     """Run an instruction of an engine whose waits are satisfied."""
-    queues, rows = t.queues, t.rows
-    busy = rows[row + BUSY_PS]
-    if rows[row] != PLAIN:
-        busy = prepare(t, queue, row)
-    begin = max(queues[queue + FREE], queues[queue + READY])
+    busy = m[row + BUSY_PS]
+    if m[row] != PLAIN:
+        busy = prepare(m, queue, row)
+    begin = max(m[queue + FREE], m[queue + READY])
     finish = begin + busy
-    visible = max(finish + rows[row + LATENCY_PS], queues[queue + LAST_DONE])
-    position = queues[queue + ISSUED]
-    index = queues[queue + HISTORY] + position
-    t.done[index] = visible
-    t.row_of[index] = row
-    t.start[index] = begin
-    t.end[index] = finish
-    queues[queue + LAST_DONE] = visible
-    queues[queue + LAST_START] = begin
-    queues[queue + FREE] = finish
-    queues[queue + BUSY] += busy
-    queues[queue + ISSUED] = position + 1
-    queues[queue + KNOWN] = position + 1
+    visible = max(finish + m[row + LATENCY_PS], m[queue + LAST_DONE])
+    position = m[queue + ISSUED]
+    index = m[queue + HISTORY] + position
+    h[EVENT * index] = visible
+    h[EVENT * index + EVENT_ROW] = row
+    h[EVENT * index + EVENT_START] = begin
+    h[EVENT * index + EVENT_END] = finish
+    m[queue + LAST_DONE] = visible
+    m[queue + LAST_START] = begin
+    m[queue + FREE] = finish
+    m[queue + BUSY] += busy
+    m[queue + ISSUED] = position + 1
+    m[queue + KNOWN] = position + 1
 
 
-def run_queue(t: Tables, queue: int) -> None:
+def run_queue(m: Ints, h: Ints, g: Ints, queue: int) -> None:
     """Issue the instructions of one queue until it blocks, pauses or ends."""
-    queues, rows = t.queues, t.rows
-    row, last = queues[queue + PC], queues[queue + END]
-    room = queues[queue + HISTORY_END] - queues[queue + HISTORY]
-    queues[queue + STATE] = RUNNABLE
-    while queues[queue + STATE] == RUNNABLE:
+    row, last = m[queue + PC], m[queue + END]
+    room = m[queue + HISTORY_END] - m[queue + HISTORY]
+    m[queue + STATE] = RUNNABLE
+    while m[queue + STATE] == RUNNABLE:
         if row >= last:
-            queues[queue + STATE] = FINISHED
-        elif rows[row] == BACK_EDGE:
-            row = back_edge(t, queue, row)
-        elif queues[queue + ISSUED] >= room:
-            queues[queue + STATE] = FULL
-        elif queues[queue + NEXT_WAIT] == rows[row + WAIT_END] or await_row(t, queue, row):
-            if rows[row] != TRANSFER:
-                issue(t, queue, row)
-            elif not issue_transfer(t, queue, row):
+            m[queue + STATE] = FINISHED
+        elif m[row] == BACK_EDGE:
+            row = back_edge(m, queue, row)
+        elif m[queue + ISSUED] >= room:
+            m[queue + STATE] = FULL
+        elif m[queue + NEXT_WAIT] == m[row + WAIT_END] or await_row(m, h, g, queue, row):
+            if m[row] != TRANSFER:
+                issue(m, h, g, queue, row)
+            elif not issue_transfer(m, h, g, queue, row):
                 break
-            queues[queue + READY] = 0
+            m[queue + READY] = 0
             row += ROW
-    queues[queue + PC] = row
+    m[queue + PC] = row
 
 
-def run_ready(t: Tables) -> bool:
+def run_ready(m: Ints, h: Ints, g: Ints) -> bool:
     """Run every queue as far as it gets; return False if one ran out of history."""
-    queues, stack = t.queues, t.stack
-    size = len(queues)
-    depth = 0
-    for queue in range(size - QUEUE, -1, -QUEUE):
-        if can_run(t, queue):
-            queues[queue + STATE] = RUNNABLE
-            stack[depth] = queue
-            depth += 1
+    stack = m[STACK]
+    top = stack
+    for queue in range(m[QUEUES_FROM], m[QUEUES_TO], QUEUE):
+        state = m[queue + STATE]
+        if state == RUNNABLE or (
+            state == BLOCKED and m[queue + BLOCK_POSITION] < m[m[queue + BLOCK_QUEUE] + KNOWN]
+        ):
+            m[queue + STATE] = RUNNABLE
+            m[top] = queue
+            top += 1
     full = False
-    while depth > 0:
-        depth -= 1
-        queue = stack[depth]
-        run_queue(t, queue)
-        if queues[queue + STATE] == FULL:
-            full = True
-        if queues[queue + WAITERS] == 0:
-            continue
-        queues[queue + WAITERS] = 0
-        for other in range(0, size, QUEUE):
-            if queues[other + STATE] == BLOCKED and queues[other + BLOCK_QUEUE] == queue:
-                if queues[other + BLOCK_POSITION] < queues[queue + KNOWN]:
-                    queues[other + STATE] = RUNNABLE
-                    stack[depth] = other
-                    depth += 1
-                else:
-                    queues[queue + WAITERS] = 1
+    while top > stack:
+        top -= 1
+        queue = m[top]
+        run_queue(m, h, g, queue)
+        full = full or m[queue + STATE] == FULL
+        if m[queue + WAITERS] == 1:
+            top = wake(m, queue, top)
     return not full
 
 
-def can_run(t: Tables, queue: int) -> bool:
-    """Return whether a queue has something to do without time going on."""
-    queues = t.queues
-    state = queues[queue + STATE]
-    if state == BLOCKED:
-        other = queues[queue + BLOCK_QUEUE]
-        return bool(queues[queue + BLOCK_POSITION] < queues[other + KNOWN])
-    return bool(state == RUNNABLE)
+def wake(m: Ints, queue: int, top: int) -> int:
+    """Put the queues on the stack whose wait for a queue is over; return the stack's new top."""
+    m[queue + WAITERS] = 0
+    for other in range(m[QUEUES_FROM], m[QUEUES_TO], QUEUE):
+        if m[other + STATE] == BLOCKED and m[other + BLOCK_QUEUE] == queue:
+            if m[other + BLOCK_POSITION] < m[queue + KNOWN]:
+                m[other + STATE] = RUNNABLE
+                m[top] = other
+                top += 1
+            else:
+                m[queue + WAITERS] = 1
+    return top
 
 
-def simulate(t: Tables) -> int:
+def simulate(m: Ints, h: Ints, g: Ints) -> int:
     """Run all queues to their ends; return DONE, STUCK, or what to grow before calling again."""
     while True:
-        if not run_ready(t):
+        if not run_ready(m, h, g):
             return GROW
-        boundary = at_boundaries(t)
+        boundary = at_boundaries(m, h, g)
         if boundary == 2:
-            return GROW_SEGMENTS
-        if boundary == 0 and not run_transfers(t):
+            return GROW_STATES
+        if boundary == 0 and not run_transfers(m, h, g):
             break
-    for queue in range(0, len(t.queues), QUEUE):
-        if t.queues[queue + STATE] != FINISHED:
+    for queue in range(m[QUEUES_FROM], m[QUEUES_TO], QUEUE):
+        if m[queue + STATE] != FINISHED:
             return STUCK
     return DONE

@@ -1,8 +1,11 @@
 """Memory layout of the timing engine: flat integer columns, records and their fields.
 
-The engine (`timing_kernel`, `loop_skip`) runs on Python lists of ints and, compiled, on int64
-arrays. Records are consecutive integers; a pointer is the index of a record's first integer, and a
-field is a constant added to it. Times are picoseconds.
+The engine (`timing_kernel`, `transfer_kernel`, `loop_skip`, `loop_state`) runs on three lists of
+ints or, compiled, int64 arrays: `m`, the program and the state of its queues; `h`, the history, one
+event for each instruction executed; `g`, what grows: segments, repeats and saved states. Records
+are consecutive integers; a pointer is the index of a record's first integer, and a field is a
+constant added to it. Times are picoseconds. Three arguments, and not a structure of columns,
+because compiled code counts references to each array at each call.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ ISSUED = 2  # instructions issued: the position of the next
 KNOWN = 3  # instructions whose completion time is known
 FREE = 4  # earliest start of the next instruction
 LAST_DONE = 5  # completion of the latest known instruction
-HISTORY = 6  # index in the history = HISTORY + position, from position DIRECT on
+HISTORY = 6  # number of an event = HISTORY + position, from position DIRECT on
 DIRECT = 7
 HISTORY_END = 8  # end of the queue's part of the history
 STATE = 9
@@ -36,8 +39,10 @@ SHARE = 22  # its share of the core's DMA
 PAUSED_AT = 23  # loop at whose back edge the queue pauses
 SEGMENTS = 24  # last segment of the queue's history, -1 if none
 NUMBER = 25  # number of the queue
-FIRST = 26  # start of the queue's part of the history
-QUEUE = 27  # size of the record
+FIRST = 26  # first event of the queue's part of the history
+DEMAND = 27  # HBM_RATE and largest share of the moving transfer
+LIMIT = 28
+QUEUE = 29  # size of the record
 
 # States of a queue.
 RUNNABLE, BLOCKED, PAUSED, FINISHED, FULL = 0, 1, 2, 3, 4
@@ -82,71 +87,81 @@ LOOP_RECORD = 10
 LEADER = 0  # pointer to the queue whose back edges are looked at
 SEARCHING = 1  # whether queues pause at its back edges
 SAVED = 2  # length of the saved state, 0 if none
-SAVED_AT = 3  # start of the saved state in `states`
+SAVED_AT = 3  # pointer to the saved state
 NEXT_SAVE = 4  # iteration of the leader at which to save next
 MISSES = 5
-TRIPS = 6
-NEST_RECORD = 7
+PROJECTIONS = 6  # pointer to a pointer for each queue: its loop record, -1 if none
+ROOM = 7  # of the saved state
+NEST_RECORD = 8
 
 # A skipped stretch of a queue's history: positions from FROM repeat those SPAN before them.
 FROM = 0
 TO = 1
 SPAN = 2
 PERIOD_PS = 3
-SEGMENT_BASE = 4  # history index = SEGMENT_BASE + position, for positions before FROM
+SEGMENT_BASE = 4  # number of an event = SEGMENT_BASE + position, before FROM
 PREVIOUS = 5  # pointer to the segment before, -1 if none
 SEGMENT = 6
 
-# Clock: what is not of a queue, a row or a loop.
+# The start of `m`: what is not of a queue, a row or a loop.
 NOW = 0  # time up to which DMA transfers are advanced
 HBM_SHARE = 1  # bytes/ps << FRACTION
 TABLE_LOAD = 2  # time of an activation-table load
 RAMP = 3  # throttle: 0 if there is none
 FLOOR = 4  # throttle: rate after idling, of ONE
-SEMAPHORE = 5
+IDLE_WEIGHT = 5  # throttle: what idle time takes back, of ONE
 DEPTH = 6  # transfers that a DMA ring holds
-STATUS = 7
-SEGMENT_COUNT = 8  # integers used in `segments`
-SKIPPED = 10  # instructions not executed
-REPEATS = 11  # integers used in `repeats`
-IDLE_WEIGHT = 12  # throttle: what idle time takes back, of ONE
-STATE_COUNT = 13  # integers used in `states`
-STATE_SIZE = 9  # of one saved state
-CLOCK = 14
+SKIPPED = 7  # instructions not executed
+USED = 8  # integers used in `g`
+LAST_REPEAT = 9  # pointer, -1 if none
+STATE_SIZE = 10  # at most
+QUEUES_FROM = 11  # pointers
+RINGS_FROM = 12  # DMA rings are the last queues
+QUEUES_TO = 13
+QUEUE_COUNT = 14
+LOOPS_TO = 15
+STACK = 16  # room for one integer a queue
+SCRATCH = 17  # room for a state
+MOVING = 18  # transfers that move bytes
+UNSHARED = 19  # whether their shares must be worked out anew
+HEAD = 20
 
-# A repeat: of the queue's history [START, STOP), COUNT more copies PERIOD_PS apart.
-REPEAT_QUEUE, REPEAT_START, REPEAT_STOP, REPEAT_PERIOD, REPEAT_COUNT, REPEAT = 0, 1, 2, 3, 4, 5
+# A repeat: of the queue's history [START, STOP), COUNT copies in all, PERIOD_PS apart.
+REPEAT_QUEUE = 0
+REPEAT_START = 1
+REPEAT_STOP = 2
+REPEAT_PERIOD = 3
+REPEAT_COUNT = 4
+REPEAT_PREVIOUS = 5  # pointer to the repeat before, -1 if none
+REPEAT = 6
 
-STATE_PER_QUEUE = 256  # room in a saved state
+# An event of the history.
+EVENT_DONE = 0  # completion time; of a waiting transfer the time it may start
+EVENT_ROW = 1  # pointer to the row
+EVENT_START = 2
+EVENT_END = 3
+EVENT = 4
+
+MOST_HISTORY = 200  # completion times of a queue in a state; a loop that needs more is not skipped
+STATE_FIELDS = 24  # at most so many other integers a queue, without its transfers and inner loops
 
 # States compared without a match after which a loop counts as irregular.
 MOST_MISSES = 512
 
 # Results of `simulate`.
-DONE, GROW, STUCK, GROW_SEGMENTS = 0, 1, 2, 3
+DONE, GROW, STUCK, GROW_STATES = 0, 1, 2, 3
 
 FRACTION = 20
 ONE = 1 << FRACTION  # the whole of a core's DMA; fixed-point one
 NEVER = 1 << 62
 
 
-class Tables(NamedTuple):
-    """The flat columns: lists of ints, or int64 arrays when compiled."""
+Ints = Any  # a list of ints, or an int64 array when compiled
 
-    queues: Any
-    rows: Any
-    waits: Any
-    slopes: Any
-    loops: Any
-    nests: Any
-    projections: Any  # nest number × queues + queue: pointer to the loop record, -1 if none
-    clock: Any
-    done: Any  # history: completion time, of a waiting transfer the time it may start
-    row_of: Any  # history: pointer to the row
-    start: Any
-    end: Any
-    segments: Any
-    repeats: Any
-    states: Any  # saved states of the loops, one part each
-    scratch: Any
-    stack: Any
+
+class Tables(NamedTuple):
+    """What the engine runs on."""
+
+    m: Ints
+    h: Ints
+    g: Ints

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from emuron.hardware.chip import NeuronCore
@@ -50,7 +49,7 @@ class _Builder:
         for queue, position, slopes in step.waits:
             own = queue == site.queue or self._sites.is_ring(queue)
             last = slopes[-1] if slopes else 0
-            code.waits.extend((queue * at.QUEUE, position, last, 0 if own else semaphore))
+            code.waits.extend((queue, position, last, 0 if own else semaphore))
             code.levels.append(slopes)
         key = (site.form.id, site.queue)
         if key not in self._columns:
@@ -108,65 +107,121 @@ class _Builder:
             code.issued += record[at.ISSUES] * (node.trip - 1)
         leader = max(queues, key=lambda q: (self._codes[q].issued - starts[q], -q))
         searching = int(self._search and node.trip > 2)
-        self._nests[nest] = [leader * at.QUEUE, searching, 0, -1, 0, 0, node.trip]
+        self._nests[nest] = [leader, searching, 0, 0, 0, 0, 0, 0]
 
-    def tables(self, core_hbm: int, history: int) -> at.Tables:
-        """Return the tables, with room for `history` instructions of each queue."""
-        rows: list[int] = []
-        waits: list[int] = []
-        slopes: list[int] = []
-        loops: list[int] = []
-        queues: list[int] = []
-        projections = [-1] * (len(self._nests) * len(self._codes))
-        for number, code in enumerate(self._codes):
-            queue = _queue_record(number, len(rows), len(code.rows), len(waits), history)
-            queue[at.IS_DMA] = int(self._sites.is_ring(number))
-            queues.extend(queue)
-            first_loop = len(loops)
-            _relocate_rows(code.rows, first_loop, len(waits))
-            for depth, record in _with_depth(code.loops):
-                projections[record[at.NEST] * len(self._codes) + number] = len(loops)
-                first, last = (record[k] // at.WAIT for k in (at.WAITS_FROM, at.WAITS_TO))
-                loops.extend(_relocated(record, first_loop, len(rows), len(waits), len(slopes)))
-                slopes.extend(levels[depth] for levels in code.levels[first:last])
-            rows.extend(code.rows)
-            waits.extend(code.waits)
-        size = history * len(self._codes)
-        return at.Tables(
-            queues=queues,
-            rows=rows,
-            waits=waits,
-            slopes=slopes,
-            loops=loops,
-            nests=[value for record in self._nests for value in record],
-            projections=projections,
-            clock=self._clock(core_hbm),
-            done=[0] * size,
-            row_of=[0] * size,
-            start=[0] * size,
-            end=[0] * size,
-            segments=[],
-            repeats=[],
-            states=[],
-            scratch=[0] * (at.STATE_PER_QUEUE * len(self._codes)),
-            stack=[0] * (len(self._codes) + 1),
-        )
+    def tables(self, hbm_share: int, history: int) -> at.Tables:
+        """Return the engine's lists, with room for `history` instructions of each queue."""
+        count = len(self._codes)
+        queues = at.HEAD
+        rows = queues + count * at.QUEUE
+        waits = rows + sum(len(code.rows) for code in self._codes)
+        loops = waits + sum(len(code.waits) for code in self._codes)
+        nests = loops + at.LOOP_RECORD * sum(len(code.loops) for code in self._codes)
+        projections = nests + at.NEST_RECORD * len(self._nests)
+        slopes = projections + count * len(self._nests)
+        m = self._head(hbm_share) + [0] * (rows - queues)
+        placed = [_Placed(code) for code in self._codes]
+        for number, part in enumerate(placed):
+            record = at.HEAD + number * at.QUEUE
+            m[record : record + at.QUEUE] = _queue_record(
+                number, rows, len(part.code.rows), waits, history
+            )
+            m[record + at.IS_DMA] = int(self._sites.is_ring(number))
+            part.place(rows, waits, loops, nests, queues)
+            rows, waits = rows + len(part.code.rows), waits + len(part.code.waits)
+            loops += at.LOOP_RECORD * len(part.code.loops)
+        for part in placed:
+            m += part.code.rows
+        for part in placed:
+            m += part.code.waits
+        for part in placed:
+            slopes = part.place_slopes(slopes)
+            m += [value for record in part.code.loops for value in record]
+        for number, nest in enumerate(self._nests):
+            nest[at.LEADER] = queues + nest[at.LEADER] * at.QUEUE
+            nest[at.PROJECTIONS] = projections + number * count
+            m += nest
+        m += [part.pointers.get(n, -1) for n in range(len(self._nests)) for part in placed]
+        for part in placed:
+            m += part.slopes
+        self._finish(m, sum(len(part.code.loops) for part in placed), loops)
+        return at.Tables(m, [0] * (history * count * at.EVENT), [])
 
-    def _clock(self, hbm_share: int) -> list[int]:
-        timing = self._core.timing
-        clock = [0] * at.CLOCK
-        clock[at.HBM_SHARE] = hbm_share
-        clock[at.TABLE_LOAD] = round(timing.act_table_load_ns * 1000)
-        clock[at.DEPTH] = timing.queue_depth
-        clock[at.STATE_SIZE] = at.STATE_PER_QUEUE * len(self._codes)
+    def _head(self, hbm_share: int) -> list[int]:
+        timing, count = self._core.timing, len(self._codes)
+        head = [0] * at.HEAD
+        head[at.HBM_SHARE] = hbm_share
+        head[at.TABLE_LOAD] = round(timing.act_table_load_ns * 1000)
+        head[at.DEPTH] = timing.queue_depth
+        head[at.LAST_REPEAT] = -1
+        head[at.QUEUES_FROM] = at.HEAD
+        head[at.QUEUES_TO] = at.HEAD + count * at.QUEUE
+        rings = sum(self._sites.is_ring(number) for number in range(count))
+        head[at.RINGS_FROM] = at.HEAD + (count - rings) * at.QUEUE
+        head[at.QUEUE_COUNT] = count
         throttle = timing.throttle
         if throttle is not None:
-            clock[at.RAMP] = round(throttle.ramp_us * 1_000_000)
-            clock[at.FLOOR] = round(throttle.initial_utilisation * at.ONE)
+            head[at.RAMP] = round(throttle.ramp_us * 1_000_000)
+            head[at.FLOOR] = round(throttle.initial_utilisation * at.ONE)
             # At the utilisation that re-arms the limit, work and idle time cancel out.
             rearm = throttle.rearm_below_utilisation
-            clock[at.IDLE_WEIGHT] = round(rearm / (1 - rearm) * at.ONE)
-        return clock
+            head[at.IDLE_WEIGHT] = round(rearm / (1 - rearm) * at.ONE)
+        return head
+
+    def _finish(self, m: list[int], loops: int, loops_to: int) -> None:
+        """Add the engine's working room to `m`, and note where it is."""
+        count = len(self._codes)
+        m[at.LOOPS_TO] = loops_to
+        m[at.STACK] = len(m)
+        m[at.SCRATCH] = len(m) + count
+        per_queue = at.STATE_FIELDS + at.MOST_HISTORY + 2 * m[at.DEPTH]
+        m[at.STATE_SIZE] = 2 + count * per_queue + loops
+        m += [0] * (count + m[at.STATE_SIZE])
+
+
+class _Placed:
+    """The code of a queue while its pointers get their final values."""
+
+    def __init__(self, code: _QueueCode) -> None:
+        self.code = code
+        self.pointers: dict[int, int] = {}  # of a loop's number: its record for this queue
+        self.slopes: list[int] = []
+
+    def place(self, rows: int, waits: int, loops: int, nests: int, queues: int) -> None:
+        """Turn pointers that count from the queue's own start into final ones."""
+        code = self.code
+        for row in range(0, len(code.rows), at.ROW):
+            if code.rows[row] == at.BACK_EDGE:
+                code.rows[row + at.LOOP] = loops + code.rows[row + at.LOOP] * at.LOOP_RECORD
+            else:
+                code.rows[row + at.WAIT_END] += waits
+        for wait in range(0, len(code.waits), at.WAIT):
+            code.waits[wait] = queues + code.waits[wait] * at.QUEUE
+        for number, record in enumerate(code.loops):
+            self.pointers[record[at.NEST]] = loops + number * at.LOOP_RECORD
+            record[at.SLOPES] = record[at.WAITS_FROM] // at.WAIT
+            for pointer, start in (
+                (at.BODY, rows),
+                (at.BODY_END, rows),
+                (at.WAITS_FROM, waits),
+                (at.WAITS_TO, waits),
+            ):
+                record[pointer] += start
+            if record[at.PARENT] >= 0:
+                record[at.PARENT] = loops + record[at.PARENT] * at.LOOP_RECORD
+            record[at.NEST] = nests + record[at.NEST] * at.NEST_RECORD
+
+    def place_slopes(self, start: int) -> int:
+        """Lay out the slopes of the loops from `start`; return where they end."""
+        depths: dict[int, int] = {-1: -1}
+        pointers = list(self.pointers.values())
+        for pointer, record in zip(pointers, self.code.loops, strict=True):
+            depths[pointer] = depth = depths[record[at.PARENT]] + 1
+            first = record[at.SLOPES]
+            last = first + (record[at.WAITS_TO] - record[at.WAITS_FROM]) // at.WAIT
+            record[at.SLOPES] = start + len(self.slopes)
+            self.slopes += [levels[depth] for levels in self.code.levels[first:last]]
+        return start + len(self.slopes)
 
 
 def build_tables(
@@ -224,12 +279,3 @@ def _relocated(
         record[at.NEST] * at.NEST_RECORD,
         record[at.ISSUES],
     )
-
-
-def _with_depth(loops: list[list[int]]) -> Iterator[tuple[int, list[int]]]:
-    """Yield loop records with the number of loops around each."""
-    depths: list[int] = []
-    for record in loops:
-        parent = record[at.PARENT]
-        depths.append(0 if parent < 0 else depths[parent] + 1)
-        yield depths[-1], record

@@ -8,155 +8,144 @@ from __future__ import annotations
 
 from emuron.sim.timing_layout import (
     BUSY,
+    DEMAND,
+    EVENT,
+    EVENT_END,
+    EVENT_ROW,
+    EVENT_START,
     FLOWING,
     FRACTION,
     HBM_RATE,
     HBM_SHARE,
     HISTORY,
-    IS_DMA,
     ISSUED,
     KNOWN,
     LAST_DONE,
     LATENCY_PS,
     LEFT,
+    LIMIT,
+    MOVING,
     NEVER,
     NOW,
     ONE,
     QUEUE,
+    QUEUES_TO,
+    RINGS_FROM,
     SETUP_PS,
     SHARE,
     TABLE_NEEDED,
-    Tables,
+    UNSHARED,
+    Ints,
 )
 
 
-def waiting_since(t: Tables, queue: int) -> int:
+def waiting_since(m: Ints, h: Ints, g: Ints, ring: int) -> int:
     """Return when a ring's oldest transfer may start, NEVER if none waits to."""
-    queues = t.queues
-    if queues[queue + IS_DMA] == 0 or queues[queue + FLOWING] == 1:
+    if m[ring + FLOWING] == 1 or m[ring + KNOWN] == m[ring + ISSUED]:
         return NEVER
-    if queues[queue + KNOWN] == queues[queue + ISSUED]:
-        return NEVER
-    return int(t.done[queues[queue + HISTORY] + queues[queue + KNOWN]])
+    return int(h[EVENT * (m[ring + HISTORY] + m[ring + KNOWN])])
 
 
-def start_transfers(t: Tables) -> int:
+def start_transfers(m: Ints, h: Ints, g: Ints) -> int:
     """Start the transfers whose time has come; return the time of the next one, or NEVER."""
-    queues, clock = t.queues, t.clock
-    soonest, moving = NEVER, 0
-    for queue in range(0, len(queues), QUEUE):
-        moving += queues[queue + FLOWING]
-        soonest = min(soonest, waiting_since(t, queue))
-    if moving == 0 and soonest != NEVER:
-        clock[NOW] = max(clock[NOW], soonest)
-    if soonest > clock[NOW]:
+    soonest = later = NEVER
+    for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+        time = waiting_since(m, h, g, ring)
+        if time < soonest:
+            soonest = time
+    if m[MOVING] == 0 and soonest != NEVER:
+        m[NOW] = max(m[NOW], soonest)
+    now = m[NOW]
+    if soonest > now:
         return soonest
-    later = NEVER
-    for queue in range(0, len(queues), QUEUE):
-        time = waiting_since(t, queue)
-        if time > clock[NOW]:
+    for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+        time = waiting_since(m, h, g, ring)
+        if time > now:
             later = min(later, time)
             continue
-        index = queues[queue + HISTORY] + queues[queue + KNOWN]
-        queues[queue + FLOWING] = 1
-        queues[queue + LEFT] = t.rows[t.row_of[index] + SETUP_PS] << FRACTION
-        t.start[index] = clock[NOW]
-    share(t)
+        event = EVENT * (m[ring + HISTORY] + m[ring + KNOWN])
+        row = h[event + EVENT_ROW]
+        m[ring + FLOWING] = 1
+        m[ring + LEFT] = m[row + SETUP_PS] << FRACTION
+        m[ring + DEMAND] = m[row + HBM_RATE]
+        m[ring + LIMIT] = m[row + TABLE_NEEDED]
+        h[event + EVENT_START] = now
+        m[MOVING] += 1
+    m[UNSHARED] = 1
     return later
 
 
-def demand(t: Tables, queue: int) -> int:
-    """Return the HBM traffic of a queue's moving transfer per share of the DMA."""
-    index = t.queues[queue + HISTORY] + t.queues[queue + KNOWN]
-    return int(t.rows[t.row_of[index] + HBM_RATE])
-
-
-def limit(t: Tables, queue: int) -> int:
-    """Return the largest share of the DMA that a queue's moving transfer can use."""
-    index = t.queues[queue + HISTORY] + t.queues[queue + KNOWN]
-    return int(t.rows[t.row_of[index] + TABLE_NEEDED])
-
-
-def share(t: Tables) -> None:
+def share(m: Ints) -> None:
     """Share the DMA and the HBM among the moving transfers, max-min fair (water filling)."""
-    queues = t.queues
-    dma_left, hbm_left = ONE, t.clock[HBM_SHARE] << FRACTION
-    for queue in range(0, len(queues), QUEUE):
-        queues[queue + SHARE] = 0
-    while True:
-        count, traffic = 0, 0
-        for queue in range(0, len(queues), QUEUE):
-            if queues[queue + FLOWING] == 1 and queues[queue + SHARE] == 0:
-                count += 1
-                traffic += demand(t, queue)
-        if count == 0:
-            return
-        even = max(1, dma_left // count)
-        in_hbm = max(1, hbm_left // traffic) if traffic > 0 else even
-        level = min(even, in_hbm)
-        capped = cap(t, level)
-        for queue in range(0, len(queues), QUEUE):
-            if queues[queue + FLOWING] == 0 or queues[queue + SHARE] != 0:
+    dma_left, hbm_left = ONE, m[HBM_SHARE] << FRACTION
+    for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+        m[ring + SHARE] = 0
+    left = m[MOVING]
+    while left > 0:
+        traffic, least = 0, ONE
+        for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+            if m[ring + FLOWING] == 1 and m[ring + SHARE] == 0:
+                traffic += m[ring + DEMAND]
+                least = min(least, m[ring + LIMIT])
+        even = max(1, dma_left // left)
+        level = min(even, max(1, hbm_left // traffic)) if traffic > 0 else even
+        capped = least <= level
+        for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+            if m[ring + FLOWING] == 0 or m[ring + SHARE] != 0:
                 continue
-            most = limit(t, queue)
-            if (most <= level) if capped else (level == even or demand(t, queue) > 0):
-                queues[queue + SHARE] = min(most, level)
-                dma_left -= queues[queue + SHARE]
-                hbm_left -= queues[queue + SHARE] * demand(t, queue)
+            # Who cannot use the level gets what it can; else the tighter of DMA and HBM decides.
+            bound = m[ring + LIMIT] <= level if capped else level == even or m[ring + DEMAND] > 0
+            if bound:
+                own = min(m[ring + LIMIT], level)
+                m[ring + SHARE] = own
+                dma_left -= own
+                hbm_left -= own * m[ring + DEMAND]
+                left -= 1
+    m[UNSHARED] = 0
 
 
-def cap(t: Tables, level: int) -> bool:
-    """Return whether some unshared transfer cannot use as much as the water level."""
-    queues = t.queues
-    for queue in range(0, len(queues), QUEUE):
-        if queues[queue + FLOWING] == 1 and queues[queue + SHARE] == 0 and limit(t, queue) <= level:
-            return True
-    return False
-
-
-def advance(t: Tables, next_start: int) -> bool:
+def advance(m: Ints, h: Ints, g: Ints, next_start: int) -> bool:
     """Let time go on to the next start or end of a transfer; return whether one ended."""
-    queues, clock = t.queues, t.clock
-    step = next_start - clock[NOW] if next_start != NEVER else NEVER
-    for queue in range(0, len(queues), QUEUE):
-        if queues[queue + FLOWING] == 1:
-            rate = queues[queue + SHARE]
-            step = min(step, (queues[queue + LEFT] + rate - 1) // rate)
-    clock[NOW] += step
+    step = next_start - m[NOW]
+    for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+        if m[ring + FLOWING] == 1:
+            rate = m[ring + SHARE]
+            step = min(step, (m[ring + LEFT] + rate - 1) // rate)
+    m[NOW] += step
     ended = False
-    for queue in range(0, len(queues), QUEUE):
-        if queues[queue + FLOWING] == 1:
-            queues[queue + LEFT] -= queues[queue + SHARE] * step
-            if queues[queue + LEFT] <= 0:
-                end_transfer(t, queue)
+    for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
+        if m[ring + FLOWING] == 1:
+            m[ring + LEFT] -= m[ring + SHARE] * step
+            if m[ring + LEFT] <= 0:
+                end_transfer(m, h, g, ring)
                 ended = True
-    if ended:
-        share(t)
     return ended
 
 
-def end_transfer(t: Tables, queue: int) -> None:
-    """Record the end of a queue's moving transfer at the present time."""
-    queues, now = t.queues, t.clock[NOW]
-    index = queues[queue + HISTORY] + queues[queue + KNOWN]
-    visible = max(queues[queue + LAST_DONE], now + t.rows[t.row_of[index] + LATENCY_PS])
-    t.done[index] = visible
-    t.end[index] = now
-    queues[queue + BUSY] += now - t.start[index]
-    queues[queue + LAST_DONE] = visible
-    queues[queue + FLOWING] = 0
-    queues[queue + LEFT] = 0
-    queues[queue + KNOWN] += 1
+def end_transfer(m: Ints, h: Ints, g: Ints, ring: int) -> None:
+    """Record the end of a ring's moving transfer at the present time."""
+    now = m[NOW]
+    event = EVENT * (m[ring + HISTORY] + m[ring + KNOWN])
+    visible = max(m[ring + LAST_DONE], now + m[h[event + EVENT_ROW] + LATENCY_PS])
+    h[event] = visible
+    h[event + EVENT_END] = now
+    m[ring + BUSY] += now - h[event + EVENT_START]
+    m[ring + LAST_DONE] = visible
+    m[ring + FLOWING] = 0
+    m[ring + LEFT] = 0
+    m[ring + KNOWN] += 1
+    m[MOVING] -= 1
+    m[UNSHARED] = 1
 
 
-def run_transfers(t: Tables) -> bool:
+def run_transfers(m: Ints, h: Ints, g: Ints) -> bool:
     """Let time go on until a transfer ends; return False if none is under way."""
-    while True:
-        next_start = start_transfers(t)
-        moving = False
-        for queue in range(0, len(t.queues), QUEUE):
-            moving = moving or t.queues[queue + FLOWING] == 1
-        if not moving:
+    ended = False
+    while not ended:
+        next_start = start_transfers(m, h, g)
+        if m[MOVING] == 0:
             return False
-        if advance(t, next_start):
-            return True
+        if m[UNSHARED] == 1:
+            share(m)
+        ended = advance(m, h, g, next_start)
+    return True

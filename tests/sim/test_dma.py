@@ -94,4 +94,9 @@ def test_a_transfer_goes_to_the_ring_of_its_use() -> None:
     writer.store(writer.hbm("output", (128, 64)), x)
     writer.transfer(AccessPattern(y), AccessPattern(x))
     names = Sites(writer.program()).queue_names
-    assert names == ["dma-weights0", "dma-loads0", "dma-stores0", "dma-copies0"]
+    assert names[len(writer.core.engines) :] == [
+        "dma-weights0",
+        "dma-loads0",
+        "dma-stores0",
+        "dma-copies0",
+    ]
