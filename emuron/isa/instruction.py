@@ -7,7 +7,7 @@ cost depend on nothing else, so both are worked out once per form, however often
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from emuron.errors import HardwareLimitError, UnknownNameError, UsageError
@@ -234,11 +234,21 @@ class FormTable:
             example,
             self.core,
             example.engine_name,
-            example.cost(self.core),
+            _cost(example, self.core),
             present,
         )
         self.forms.append(form)
         return form
+
+
+def _cost(example: Instruction, core: NeuronCore) -> Cost:
+    """Return an instruction's cost; an address from memory takes engines a minimum (ISA26)."""
+    cost = example.cost(core)
+    operands = (getattr(example, name) for name, _ in example.operands)
+    dynamic = any(isinstance(o, AccessPattern) and o.indirection is not None for o in operands)
+    if not dynamic or cost.dma is not None:
+        return cost
+    return replace(cost, cycles=max(cost.cycles, core.timing.dynamic_min_cycles))
 
 
 def _fits(kind: str, operand: object) -> bool:

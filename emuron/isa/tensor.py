@@ -19,6 +19,7 @@ class MemoryRegion(enum.StrEnum):
     psum = "psum"
     private_hbm = "private_hbm"
     shared_hbm = "shared_hbm"
+    register = "register"  # the 32-bit registers of the engines' sequencers, each a tensor of one
 
     @property
     def is_on_chip(self) -> bool:

@@ -6,18 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from emuron.isa import limits
 from emuron.isa.instruction import Cost, In, InOut, Instruction, Out, Scalar, instruction
-from emuron.isa.tensor import AccessPattern
 from emuron.isa.vector_engine import elementwise_cycles
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
-
-DYNAMIC = "scalar"  # the kind of indirection that compute engines have
-
-
-def is_dynamic(*operands: AccessPattern) -> bool:
-    """Return whether an operand's address comes from a register."""
-    return any(o.indirection is not None for o in operands)
 
 
 @instruction(engine=("vector", "scalar", "gpsimd"), nki="tensor_copy")
@@ -60,11 +52,8 @@ class TensorCopy(Instruction):
         return src
 
     def cost(self, core: NeuronCore) -> Cost:
-        """Return max(MIN_II, N / performance mode); at least the floor of a register address."""
-        cycles = elementwise_cycles(core, self.engine_name, self.dst, self.src)
-        if is_dynamic(self.dst, self.src):
-            cycles = max(cycles, core.timing.dynamic_min_cycles)
-        return Cost(cycles=cycles)
+        """Return max(MIN_II, N / performance mode)."""
+        return Cost(cycles=elementwise_cycles(core, self.engine_name, self.dst, self.src))
 
 
 @instruction(engine="vector", nki="tensor_copy_predicated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from emuron.errors import UsageError
-from emuron.isa.affine import Index
+from emuron.isa.affine import Affine, Index
 from emuron.isa.tensor import AccessPattern, MemoryRegion
 from emuron.nki import isa
 from emuron.nki.indexing import DynamicSlice
@@ -73,10 +74,11 @@ def allocate(
 
 
 def ds(start: Index | AccessPattern, size: int) -> Any:
-    """Return the slice [start, start + size)."""
-    if isinstance(start, int):
-        return slice(start, start + size)
-    return DynamicSlice(start, size)  # type: ignore[arg-type]
+    """Return the slice [start, start + size); a tile or register as start is read at run time."""
+    if isinstance(start, AccessPattern | Affine):
+        return DynamicSlice(start, operator.index(size))
+    first = operator.index(start)
+    return slice(first, first + operator.index(size))
 
 
 def full(

@@ -13,13 +13,16 @@ from emuron.isa.tensor import AccessPattern
 
 @dataclass(frozen=True, slots=True)
 class DynamicSlice:
-    """The slice [start, start + size) whose start depends on a loop; made by `nl.ds`."""
+    """The slice [start, start + size) whose start is no int; made by `nl.ds`.
 
-    start: Index
+    It depends on a loop of the compiler, or is a [1, 1] tile or a register read at run time.
+    """
+
+    start: Index | AccessPattern
     size: int
 
 
-Key = Any  # int | Affine | slice | DynamicSlice | Ellipsis | [1, 1] tile | tuple of these
+Key = Any  # int | Affine | slice | DynamicSlice | Ellipsis | run-time index | tuple of these
 
 
 def resolve(item: Key, size: int, axis: int, owner: AccessPattern) -> tuple[Index, int, int, bool]:
@@ -29,7 +32,8 @@ def resolve(item: Key, size: int, axis: int, owner: AccessPattern) -> tuple[Inde
     if isinstance(item, DynamicSlice):
         if isinstance(item.start, int):
             _within(item.start, item.start + item.size, size, axis, owner)
-        return item.start, item.size, 1, False
+        start: Any = item.start
+        return start, item.size, 1, False
     if isinstance(item, Affine):
         return item, 1, 1, True
     try:
@@ -79,22 +83,4 @@ def _within(start: int, stop: int, size: int, axis: int, owner: AccessPattern) -
             f"Index [{start}:{stop}] is outside dimension {axis} of {owner.tensor.name} "
             f"(shape {list(owner.shape)}, size {size} there) or empty. "
             "Clamp the slice, say with min()."
-        )
-
-
-def check_pattern(made: AccessPattern) -> None:
-    """Refuse a raw pattern that leaves the storage or walks partitions with a wrong step."""
-    if made.buffer.is_on_chip and made.shape[0] > 1 and made.strides[0] != made.row_elements:
-        raise UsageError(
-            f"ap: the first pair of {made.tensor.name} steps {made.strides[0]} elements; on chip "
-            f"it runs over partitions, whose step is {made.row_elements} ({made.dtype})."
-        )
-    if made.indirection is not None:
-        return
-    low, high = made.bounds
-    size = made.tensor.nbytes // made.dtype.itemsize
-    if low < 0 or high >= size:
-        raise OutOfBoundsError(
-            f"ap: elements {low} to {high} are outside {made.tensor.name} "
-            f"({size} elements of {made.dtype}). Check pattern and offset."
         )

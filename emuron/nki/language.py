@@ -117,7 +117,7 @@ def is_on_chip(buffer: MemoryRegion) -> builtins.bool:
 
 def is_hbm(buffer: MemoryRegion) -> builtins.bool:
     """Return whether a memory is HBM."""
-    return not buffer.is_on_chip
+    return buffer in (private_hbm, shared_hbm)
 
 
 def is_sbuf(buffer: MemoryRegion) -> builtins.bool:

@@ -6,15 +6,15 @@ Rules: NKI language guide and the `NkiTensor` reference (`nki_api.md` §4).
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index
-from emuron.isa.tensor import AccessPattern, Indirection
-from emuron.nki.indexing import Key, check_pattern, resolve
+from emuron.isa.tensor import AccessPattern
+from emuron.nki.dynamic import check_pattern, raw_pattern, rows, shifted, with_offset
+from emuron.nki.indexing import DynamicSlice, Key, resolve
 from emuron.nki.shapes import completed, exact_split, rearranged, reshaped_strides
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
@@ -42,6 +42,11 @@ class NkiTensor(AccessPattern):
     def name(self) -> str:
         """The allocation's name."""
         return self.tensor.name
+
+    @property
+    def data(self) -> NkiTensor:
+        """The tensor itself, as of a tile grid."""
+        return self
 
     def _like(
         self,
@@ -90,30 +95,30 @@ class NkiTensor(AccessPattern):
 
     def _general_view(self, keys: tuple[Key, ...]) -> NkiTensor:
         """Return the view for one key a dimension; raise OutOfBoundsError or UsageError."""
-        for axis, item in enumerate(keys):
-            if isinstance(item, AccessPattern):
-                rest = (*keys[:axis], slice(None), *keys[axis + 1 :])
-                return self._general_view(rest)._dynamic(axis, item, keys, self)
         offset = self.offset
         kept: list[tuple[int, int]] = []
         on_chip = self.buffer.is_on_chip
+        indirection = self.indirection
+        start: Index
         for axis, item in enumerate(keys):
             size, stride = self.shape[axis], self.strides[axis]
-            start, count, step, drops = resolve(item, size, axis, self)
+            index = item.start if item.__class__ is DynamicSlice else item
+            if isinstance(index, AccessPattern):
+                count = 1 if index is item else item.size
+                indirection = shifted(self, axis, index, size - count + 1, indirection)
+                start, step, drops = 0, 1, index is item
+            else:
+                start, count, step, drops = resolve(item, size, axis, self)
+            if axis == 0 and self._has_rows and (drops or count != size):
+                self._refuse_first("indexing")
             offset = offset + start * stride
             if not drops or (on_chip and axis == 0):
                 kept.append((count, stride * step))
         if len(kept) < (2 if on_chip and len(self.shape) > 1 else 1):
             kept.append((1, 1))
-        return self._like(tuple(c for c, _ in kept), tuple(s for _, s in kept), offset)
-
-    def _dynamic(
-        self, axis: int, index: AccessPattern, keys: tuple[Key, ...], whole: NkiTensor
-    ) -> NkiTensor:
-        """Return this view, indexed in all other dimensions, with `index` for dimension `axis`."""
-        dropped = sum(type(item) is int for item in keys[:axis])
-        first = int(whole.buffer.is_on_chip and type(keys[0]) is int and axis > 0)
-        return self.select(axis - dropped + first, index)
+        made = self._like(tuple(c for c, _ in kept), tuple(s for _, s in kept), offset)
+        made.indirection = indirection
+        return made
 
     def __setitem__(self, key: Key, value: object) -> NoReturn:
         raise UsageError(
@@ -163,32 +168,18 @@ class NkiTensor(AccessPattern):
         return self[tuple(keys)]
 
     def select(self, dim: int, index: Index | AccessPattern) -> NkiTensor:
-        """Return the view without `dim`, at `index`: an int, or a [1, 1] tile read at run time."""
-        axis = self._axis(dim, "select")
-        if not isinstance(index, AccessPattern):
-            keys: list[Key] = [slice(None)] * self.ndim
-            keys[axis] = index
-            return self[tuple(keys)]
-        if self.buffer.is_on_chip and axis == 0:
-            raise UsageError(
-                f"select: the partition dimension of {self.tensor.name} cannot be addressed by a "
-                "tile. Move the data with nisa.dma_copy, or index it with an int."
-            )
-        self._refuse_indirect("select")
-        made = self.slice(axis, 0, 1)
-        if self.ndim > (2 if self.buffer.is_on_chip else 1):
-            made = made.squeeze_dim(axis)
-        made.indirection = Indirection("scalar", index, self.strides[axis], self.shape[axis])
-        return made
+        """Return the view without `dim`, at `index`: an int, or a value read at run time.
+
+        Run-time values are [1, 1] tiles in SBUF and registers; a view has at most one, and on chip
+        not in dimension 0.
+        """
+        keys: list[Key] = [slice(None)] * self.ndim
+        keys[self._axis(dim, "select")] = index
+        return self[tuple(keys)]
 
     def vector_select(self, dim: int, vector_offset: AccessPattern) -> NkiTensor:
         """Return rows of an HBM tensor: row p is row `vector_offset[p, 0]`, read at run time."""
-        if dim != 0 or self.buffer.is_on_chip:
-            raise UsageError("vector_select works on dimension 0 of a tensor in HBM.")
-        self._refuse_indirect("vector_select")
-        made = self._like((vector_offset.shape[0], *self.shape[1:]), self.strides, self.offset)
-        made.indirection = Indirection("vector", vector_offset, self.strides[0], self.shape[0])
-        return made
+        return rows(self, dim, vector_offset)
 
     def permute(self, dims: Sequence[int]) -> NkiTensor:
         """Return a view with permuted dimensions; on chip dims[0] must be 0."""
@@ -198,11 +189,8 @@ class NkiTensor(AccessPattern):
                 f"permute({list(dims)}) does not name each of the {self.ndim} dimensions of "
                 f"{self.tensor.name} once."
             )
-        if self.buffer.is_on_chip and order[0] != 0:
-            raise UsageError(
-                "On chip, dimension 0 (partitions) must stay first in permute. Transpose with "
-                "nisa.nc_transpose."
-            )
+        if order[0] != 0:
+            self._refuse_partitions(0, "permute")
         return self._like(
             tuple(self.shape[d] for d in order), tuple(self.strides[d] for d in order), self.offset
         )
@@ -237,7 +225,7 @@ class NkiTensor(AccessPattern):
         """Return a view with one dimension split into several; one of them may be −1."""
         axis = self._axis(dim, "reshape_dim")
         counts = exact_split(self.shape[axis], shape, self.tensor.name)
-        if axis == 0 and self.buffer.is_on_chip and counts[0] != self.shape[0]:
+        if counts[0] != self.shape[0]:
             self._refuse_partitions(axis, "reshape_dim")
         strides = [self.strides[axis]]
         for count in reversed(counts[1:]):
@@ -257,11 +245,8 @@ class NkiTensor(AccessPattern):
     def reshape(self, shape: Sequence[int]) -> NkiTensor:
         """Return a view of the same elements in row-major order; on chip shape[0] must stay."""
         counts = exact_split(self.size, shape, self.tensor.name)
-        if self.buffer.is_on_chip and counts[0] != self.shape[0]:
-            raise UsageError(
-                f"Reshaping {self.tensor.name} on chip may not change dimension 0 (partitions) "
-                f"from {self.shape[0]} to {counts[0]}. Copy the data instead."
-            )
+        if counts[0] != self.shape[0]:
+            self._refuse_partitions(0, "reshape")
         strides = reshaped_strides(self.shape, self.strides, counts, self.tensor.name)
         return self._like(counts, strides, self.offset)
 
@@ -281,6 +266,10 @@ class NkiTensor(AccessPattern):
     def view(self, dtype: object) -> NkiTensor:
         """Return the same bytes as another dtype; the last dimension scales by the size ratio."""
         new = to_dtype(dtype)
+        if self.indirection is not None:
+            raise UsageError(
+                f"view: {self.name} is addressed at run time; view it as {new} before that."
+            )
         old_size, new_size = self.dtype.itemsize, new.itemsize
         last = self.shape[-1] * old_size
         outer = (*self.strides[:-1], self.offset)
@@ -306,7 +295,7 @@ class NkiTensor(AccessPattern):
         self,
         pattern: Sequence[Any],
         offset: Index | None = None,
-        scalar_offset: AccessPattern | None = None,
+        scalar_offset: AccessPattern | int | None = None,
         vector_offset: AccessPattern | None = None,
         indirect_dim: int = 0,
         dtype: object | None = None,
@@ -314,27 +303,12 @@ class NkiTensor(AccessPattern):
         """Return a raw access pattern [[step, count], …] over the flattened storage, slowest first.
 
         Units are elements of `dtype` (default: the tensor's). `offset` None keeps the view's own
-        offset, an integer is absolute. `scalar_offset` or `vector_offset` add run-time addressing
-        along `indirect_dim` of this view's shape.
+        offset, an integer is absolute. Run-time addressing counts rows of dimension `indirect_dim`
+        of this view's shape: `scalar_offset` (a [1, 1] tile, a register or an int) shifts the
+        pattern, `vector_offset` gives each row of the pattern a row of a tensor in HBM.
         """
-        new = self.dtype if dtype is None else to_dtype(dtype)
-        if offset is not None and isinstance(self.offset, int) and self.offset != 0:
-            warnings.warn(
-                f"ap(offset={offset}) on a view of {self.tensor.name} counts from the tensor's "
-                "start; leave offset out to keep the view's own.",
-                stacklevel=2,
-            )
-        shape = tuple(int(count) for _, count in pattern)
-        strides = tuple(int(step) for step, _ in pattern)
-        start = self.offset if offset is None else offset
-        made = NkiTensor(self.tensor, shape, strides, start, new)
-        if scalar_offset is not None and vector_offset is not None:
-            raise UsageError("ap takes scalar_offset or vector_offset, not both.")
-        index = scalar_offset if vector_offset is None else vector_offset
-        if index is not None:
-            stride = prod(self.shape[indirect_dim + 1 :])
-            kind = "scalar" if vector_offset is None else "vector"
-            made.indirection = Indirection(kind, index, stride, self.shape[indirect_dim])
+        made = raw_pattern(self, pattern, offset, dtype)
+        with_offset(made, self, scalar_offset, vector_offset, indirect_dim)
         check_pattern(made)
         return made
 
@@ -346,16 +320,25 @@ class NkiTensor(AccessPattern):
             )
         return axis
 
-    def _refuse_partitions(self, axis: int, method: str) -> None:
-        if axis == 0 and self.buffer.is_on_chip:
-            raise UsageError(
-                f"{method} cannot change dimension 0 of {self.tensor.name}: it is the partition "
-                "dimension. Move data between partitions with nisa.nc_transpose or nisa.dma_copy."
-            )
+    @property
+    def _has_rows(self) -> bool:
+        return self.indirection is not None and self.indirection.kind == "vector"
 
-    def _refuse_indirect(self, method: str) -> None:
-        if self.indirection is not None:
-            raise UsageError(f"{method}: {self.tensor.name} is indexed at run time already.")
+    def _refuse_partitions(self, axis: int, method: str) -> None:
+        if axis == 0 and (self.buffer.is_on_chip or self._has_rows):
+            self._refuse_first(method)
+
+    def _refuse_first(self, method: str) -> NoReturn:
+        if self._has_rows:
+            raise UsageError(
+                f"{method} cannot change dimension 0 of {self.name}: its rows are chosen at run "
+                "time. Shape the tensor before vector_select, or choose fewer indices."
+            )
+        raise UsageError(
+            f"{method} cannot change dimension 0 of {self.name} {list(self.shape)}: it is the "
+            "partition dimension. Move data between partitions with nisa.nc_transpose or "
+            "nisa.dma_copy."
+        )
 
     def _replaced(
         self, first: int, last: int, counts: tuple[int, ...], strides: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""DMA transfers whose rows are chosen at run time by indices in memory (gather and scatter)."""
+"""DMA transfers whose rows are chosen, or may be dropped, at run time (gather and scatter)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Rows:
     """One operand of a row-indirect transfer as byte-exact element positions.
 
     Row i of the view starts at element `offset + index[i]·stride`, or at `offset + i·strides[0]`
-    where the operand has no indices.
+    where the operand has no indices; one index for all rows shifts these. With `skip` a row of an
+    operand with indices is illegal also if it reaches beyond the tensor.
     """
 
-    def __init__(self, form: Form, name: str, machine: Machine) -> None:
+    def __init__(self, form: Form, name: str, machine: Machine, skip: bool) -> None:
         like: AccessPattern = getattr(form.example, name)
         self.name, self.mnemonic = name, form.mnemonic
         self.like, self.rule = like, like.indirection
@@ -39,6 +40,7 @@ class Rows:
         for count, stride in zip(like.shape[1:], like.strides[1:], strict=True):
             inner = (inner[:, None] + np.arange(count, dtype=np.int64) * stride).reshape(-1)
         self.inner = inner
+        self.skip = skip
 
     def starts(self, machine: Machine, storages: list[Storage], offsets: list[int]) -> Indices:
         """Return the first element of each row; −1 where the index is out of range."""
@@ -58,7 +60,11 @@ class Rows:
         else:
             starts = values * self.rule.stride
         legal = (values >= 0) & (values < self.rule.limit)
-        return np.where(legal, offset + starts, -1)
+        starts = starts + offset
+        if self.skip:
+            total = storages[self.position].nbytes // self.like.dtype.itemsize
+            legal &= (starts + self.inner.min() >= 0) & (starts + self.inner.max() < total)
+        return np.where(legal, starts, -1)
 
     def refuse_illegal(self, starts: Indices) -> None:
         """Raise OutOfBoundsError if an index is out of range."""
@@ -82,6 +88,16 @@ class Rows:
             )
         return positions
 
+    def bytes_at(self, storage: Storage, positions: Indices) -> Indices:
+        """Return the byte addresses [..., itemsize] of element positions in the tensor's memory."""
+        size = self.like.dtype.itemsize
+        if storage.dense or not self.like.buffer.is_on_chip:
+            first = storage.base + positions * size
+        else:
+            partition, free = np.divmod(positions, self.like.row_elements)
+            first = storage.base + partition * storage.pitch + free * size
+        return first[..., None] + np.arange(size)
+
     def flat(self, storage: Storage, buffer: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Return a dense tensor's elements in one dimension, as stored."""
         count = storage.nbytes // self.like.dtype.itemsize
@@ -94,8 +110,8 @@ def row_indirect_plan(form: Form, machine: Machine) -> Step:
     present = [
         name for name, _ in example.operands if isinstance(getattr(example, name), AccessPattern)
     ]
-    dst, *sources = [Rows(form, name, machine) for name in present]
     skip = getattr(example, "oob_mode", "error") == "skip"
+    dst, *sources = [Rows(form, name, machine, skip) for name in present]
     absent = len(example.operands) - len(present)
     transposed = form.mnemonic == "dma_transpose"
 
@@ -122,12 +138,15 @@ def _gather(machine: Machine, rows: Rows, storage: Storage, starts: Indices, raw
     stored = np.zeros((len(starts), len(rows.inner)), like.dtype.np)
     positions = rows.elements(storage, starts[legal])
     if memory.unwritten:
-        written = np.ndarray((storage.nbytes,), np.uint8, memory.make_mask(), storage.base)
-        bad = written[positions * like.dtype.itemsize] != WRITTEN
+        bad = (memory.make_mask()[rows.bytes_at(storage, positions)] != WRITTEN).any(axis=-1)
         if bad.any():
             byte = int(positions[bad][0]) * like.dtype.itemsize
             raise unwritten_error(storage.tensor, f"{rows.mnemonic} reads {rows.name}", byte)
-    stored[legal] = rows.flat(storage, memory.buffer)[positions]
+    if storage.dense:
+        stored[legal] = rows.flat(storage, memory.buffer)[positions]
+    else:
+        found = memory.buffer[rows.bytes_at(storage, positions)]
+        stored[legal] = found.view(like.dtype.np)[..., 0]
     array = machine.ops.asarray(stored.reshape(like.shape))
     return array if raw or like.dtype == float32 else machine.ops.widen(array, like.dtype)
 
@@ -169,8 +188,12 @@ def _scatter(
     if memory.unwritten:
         mask = memory.make_mask()
         before = int(np.count_nonzero(mask))
-        size = like.dtype.itemsize
-        spread = positions[:, None] * size + np.arange(size)
-        np.ndarray((storage.nbytes,), np.uint8, mask, storage.base)[spread] = WRITTEN
+        mask[dst.bytes_at(storage, positions)] = WRITTEN
         memory.unwritten -= int(np.count_nonzero(mask)) - before
-    dst.flat(storage, memory.buffer)[positions] = stored[legal]
+    if storage.dense:
+        dst.flat(storage, memory.buffer)[positions] = stored[legal]
+    else:
+        chosen = np.ascontiguousarray(stored[legal])
+        memory.buffer[dst.bytes_at(storage, positions)] = chosen.view(np.uint8).reshape(
+            *chosen.shape, -1
+        )

@@ -33,15 +33,12 @@ def plan(form: Form, machine: Machine) -> Step:
     shifts = _shifts(form, machine)
     if not shifts:
         return step
-    skip = getattr(example, "oob_mode", "error") == "skip"
 
     def shifted(storages: list[Storage], offsets: list[int]) -> None:
         moved = offsets.copy()
         for k, access, rule, name in shifts:
             index = int(_read(access, storages[k + 1], offsets[k + 1]).reshape(-1)[0])
             if not 0 <= index < rule.limit:
-                if skip:
-                    return
                 raise OutOfBoundsError(
                     f"{example.mnemonic}: the index of {name} is {index}; "
                     f"legal indices are 0 to {rule.limit - 1}. "
@@ -54,13 +51,11 @@ def plan(form: Form, machine: Machine) -> Step:
 
 
 def _has_rows(example: Instruction) -> bool:
+    """Return whether a transfer chooses rows one by one: by index, or dropping those outside."""
     patterns = (getattr(example, name) for name, _ in example.operands)
-    return any(
-        isinstance(p, AccessPattern)
-        and p.indirection is not None
-        and p.indirection.kind == "vector"
-        for p in patterns
-    )
+    rules = [p.indirection for p in patterns if isinstance(p, AccessPattern)]
+    skip = getattr(example, "oob_mode", "error") == "skip"
+    return any(rule is not None and (skip or rule.kind == "vector") for rule in rules)
 
 
 def _shifts(form: Form, machine: Machine) -> list[tuple[int, Access, Indirection, str]]:
