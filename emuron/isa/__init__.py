@@ -4,6 +4,7 @@ Importing the package registers every instruction class.
 """
 
 from emuron.isa import (  # noqa: F401
+    collectives,
     dma,
     gpsimd_engine,
     normalization,

@@ -103,6 +103,11 @@ class Instruction:
         """InOut operands that these attributes leave unread; `compute` gets None for them."""
         return ()
 
+    @property
+    def untouched(self) -> tuple[str, ...]:
+        """Operands whose accesses the instruction only orders; `compute` does not see them."""
+        return ()
+
     def check(self, core: NeuronCore) -> None:
         """Raise HardwareLimitError if the hardware refuses the operands."""
 

@@ -14,6 +14,7 @@ _MODULE_OF_NAME = MappingProxyType(
     {
         "jit": "emuron.nki.kernel",
         "simulate": "emuron.nki.kernel",
+        "cpu_simulate": "emuron.nki.kernel",
         "run_kernel": "emuron.nki.launch",
         "Case": "emuron.nki.cases",
         "KernelRun": "emuron.nki.launch",

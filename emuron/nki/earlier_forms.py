@@ -14,7 +14,7 @@ from typing import Any
 
 from emuron.errors import UsageError
 from emuron.isa.tensor import AccessPattern
-from emuron.nki.enums import oob_mode
+from emuron.nki.enums import dma_engine, oob_mode
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -75,12 +75,22 @@ def _affine_select(given: tuple[Any, ...], keywords: dict[str, Any]) -> Argument
     return given, keywords
 
 
+def _sendrecv(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
+    """0.2: use_gpsimd_dma, a bool."""
+    if "use_gpsimd_dma" in keywords:
+        _warn("use_gpsimd_dma= is called dma_engine= since NKI 0.3")
+        moves = keywords.pop("use_gpsimd_dma")
+        keywords["dma_engine"] = dma_engine.gpsimd_dma if moves else dma_engine.dma
+    return given, keywords
+
+
 ADAPTED: Mapping[str, Callable[[tuple[Any, ...], dict[str, Any]], Arguments]] = MappingProxyType(
     {
         "affine_select": _affine_select,
         "dma_compute": _dma_compute,
         "dma_copy": _dma_copy,
         "dma_transpose": _dma_transpose,
+        "sendrecv": _sendrecv,
     }
 )
 """The instructions whose order of arguments changed, and what brings it into today's."""

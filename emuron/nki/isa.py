@@ -17,6 +17,7 @@ from typing import Any
 
 from emuron import isa as _instruction_set
 from emuron.errors import UsageError
+from emuron.isa.collectives import Meeting
 from emuron.isa.instruction import REGISTRY, Instruction
 from emuron.isa.tensor import AccessPattern
 from emuron.nki import enums
@@ -145,9 +146,10 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     by_name = {field.name: field for field in fields(cls)}
     operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
     attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
+    issue = "meet" if issubclass(cls, Meeting) else "issue"
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
-        f"    _recorder().issue(_cls, ({operands}), ({attributes}))\n"
+        f"    _recorder().{issue}(_cls, ({operands}), ({attributes}))\n"
         f"    return _issued\n"
     )
     # A template over our own field names, as dataclasses does; the file name marks its frames.

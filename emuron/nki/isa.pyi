@@ -66,6 +66,12 @@ def bn_stats(
     data: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
+def core_barrier(
+    data: AccessPattern,
+    cores: Any,
+    engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
 def dma_compute(
     dst: AccessPattern,
     srcs: Sequence[AccessPattern],
@@ -203,6 +209,15 @@ def select_reduce(
     reduce_cmd: str = ...,
     reduce_op: str = ...,
     reverse_pred: bool = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def sendrecv(
+    src: AccessPattern,
+    dst: AccessPattern,
+    send_to_rank: int,
+    recv_from_rank: int,
+    pipe_id: int,
+    dma_engine: str = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def tensor_copy(

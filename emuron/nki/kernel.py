@@ -28,12 +28,7 @@ class Kernel:
 
     def __getitem__(self, cores: int | tuple[int]) -> Kernel:
         """Return the kernel with a launch grid of 1 or 2 physical cores."""
-        count = cores[0] if isinstance(cores, tuple) and len(cores) == 1 else cores
-        if not isinstance(count, int) or count not in (1, 2):
-            raise UsageError(
-                f"{self.__name__}[{cores}]: a kernel is launched on 1 or 2 physical cores."
-            )
-        return Kernel(self.func, count)
+        return Kernel(self.func, _grid(self, cores))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the kernel on the default target, or write it into the kernel that calls it."""
@@ -57,17 +52,45 @@ def jit(func: Callable[..., Any] | None = None, **options: object) -> Any:
 
 def simulate(
     kernel: Callable[..., Any], *, target: str | Chip | None = None, backend: str = "numpy"
-) -> Callable[..., Any]:
+) -> Simulated:
     """Return a function that runs a kernel on arrays and returns what it returns, as arrays.
 
     NumPy or PyTorch in, the same out; arguments that the kernel writes to are updated in place.
-    `target` is a chip, generation or instance; without it NEURON_PLATFORM_TARGET_OVERRIDE counts,
-    else trn2.
+    `simulate(kernel)[2]` and `simulate(kernel[2])` run it on two cores. `target` is a chip,
+    generation or instance; without it NEURON_PLATFORM_TARGET_OVERRIDE counts, else trn2.
     """
     launched = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
+    return Simulated(launched, target, backend)
 
-    @functools.wraps(launched.func)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return record_kernel(launched, args, kwargs, target, True, backend).outputs
 
-    return run
+class Simulated:
+    """A kernel that runs on arrays when called; `simulated[n]` runs it on n physical cores."""
+
+    def __init__(self, kernel: Kernel, target: str | Chip | None, backend: str) -> None:
+        functools.update_wrapper(self, kernel.func)
+        self._kernel = kernel
+        self._target = target
+        self._backend = backend
+
+    def __getitem__(self, cores: int | tuple[int]) -> Simulated:
+        """Return the same with a launch grid of 1 or 2 physical cores."""
+        return Simulated(self._kernel[cores], self._target, self._backend)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the kernel and return what it returns, with arrays for tensors."""
+        run = record_kernel(self._kernel, args, kwargs, self._target, True, self._backend)
+        return run.outputs
+
+
+def _grid(kernel: Kernel, cores: Any) -> int:
+    """Return the number of cores that a subscript asks for; raise UsageError."""
+    count = cores[0] if isinstance(cores, tuple) and len(cores) == 1 else cores
+    if not isinstance(count, int) or count not in (1, 2):
+        raise UsageError(
+            f"{kernel.__name__}[{cores}]: a kernel is launched on 1 or 2 physical cores."
+        )
+    return count
+
+
+cpu_simulate = simulate
+"""The simulator's name before its release."""

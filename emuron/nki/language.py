@@ -144,8 +144,8 @@ def program_id(axis: int = 0) -> int:
     """Return the number of this program, 0 where there is one."""
     if axis != 0:
         raise UsageError(f"program_id(axis={axis}): NKI 0.2 and later have axis 0 only.")
-    recorder()
-    return 0
+    seat = recorder().seat
+    return 0 if seat is None else seat.id.number
 
 
 @contextmanager

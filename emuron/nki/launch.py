@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,31 +13,38 @@ import numpy as np
 
 from emuron.errors import EmuronError, UsageError
 from emuron.hardware.chip import Chip
-from emuron.isa.instruction import WRITE_KINDS
 from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arrays import described, is_array, like, to_numpy, write_back
+from emuron.nki.cores import Team
 from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.target import target_chip
 from emuron.nki.tensor import NkiTensor
+from emuron.numerics.backend import Backend, get_backend
 from emuron.sim.functional import FunctionalSimulator
-from emuron.sim.machine import Machine
+from emuron.sim.machine import Machine, Storage
 from emuron.sim.memory import Placement, place
 from emuron.sim.timing import TimingResult, TimingSimulator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelRun:
-    """What one launch gave: outputs (None without data), the program, its time and memory.
+    """What one launch gave: outputs (None without data), the programs, their time and memory.
 
-    `outputs` is what the kernel returned, with arrays for tensors.
+    `outputs` is what the kernel returned, with arrays for tensors; `programs` has one for each
+    core. `placement` is that of core 0.
     """
 
     outputs: Any
-    program: Program
+    programs: tuple[Program, ...]
     chip: Chip
     placement: Placement
     timing: TimingResult
+
+    @property
+    def program(self) -> Program:
+        """The program of core 0."""
+        return self.programs[0]
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +53,8 @@ class _Arguments:
 
     recorder: Recorder
     machine: Machine | None
-    made: dict[int, tuple[NkiTensor, Any, str]]
+    buffer: MemoryRegion
+    made: dict[int, tuple[NkiTensor, Any, str]] = field(default_factory=dict)
 
     def converted(self, value: Any, name: str) -> Any:
         """Return a value with its arrays replaced by tensors in HBM."""
@@ -63,7 +72,7 @@ class _Arguments:
             return found[0]
         spec = described(value, name)
         tensor = self.recorder.tensor(
-            spec.shape or (1,), spec.dtype, MemoryRegion.private_hbm, name=name, role="input"
+            spec.shape or (1,), spec.dtype, self.buffer, name=name, role="input"
         )
         if self.machine is not None:
             if not isinstance(value, np.ndarray) and not hasattr(value, "numpy"):
@@ -75,6 +84,14 @@ class _Arguments:
         made = NkiTensor(tensor)
         self.made[id(value)] = (made, value, name)
         return made
+
+    def write_back(self) -> None:
+        """Put the contents of tensors that the kernel wrote to into their arrays."""
+        assert self.machine is not None
+        for view, value, name in self.made.values():
+            if self.machine.changed(view.tensor):
+                contents = self.machine.read(view.tensor)
+                write_back(value, contents.reshape(value.shape), name)
 
 
 def run_kernel(
@@ -94,17 +111,24 @@ def run_kernel(
     shared_hbm. `collect` keeps the trace. Errors name the kernel's source line.
     """
     run = record_kernel(kernel, args, kwargs or {}, target, execute, backend)
-    placement = place(run.program)
-    timing = TimingSimulator(run.chip).run(run.program, collect=collect)
-    return KernelRun(run.outputs, run.program, run.chip, placement, timing)
+    placements = [place(program) for program in run.programs]
+    timing = _timed(run.chip, run.programs, collect)
+    return KernelRun(run.outputs, run.programs, run.chip, placements[0], timing)
+
+
+def _timed(chip: Chip, programs: tuple[Program, ...], collect: bool) -> TimingResult:
+    """Return the time of the core that takes longest, the cores sharing the memory evenly."""
+    simulator = TimingSimulator(chip, sharing=len(programs))
+    results = [simulator.run(program, collect=collect) for program in programs]
+    return max(results, key=lambda result: result.total_ps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A recorded kernel and what it returned."""
+    """A recorded kernel, a program for each core, and what it returned."""
 
     outputs: Any
-    program: Program
+    programs: tuple[Program, ...]
     chip: Chip
 
 
@@ -119,35 +143,63 @@ def record_kernel(
     """Record a kernel as `run_kernel` does, without placing and timing it."""
     chip = target_chip(target)
     grid = getattr(kernel, "grid", None)
-    if grid is not None and grid != 1:
-        raise UsageError(
-            f"{kernel.__name__}[{grid}] asks for {grid} physical cores; kernels run on one. "
-            f"Launch {kernel.__name__}[1] or {kernel.__name__}."
-        )
-    function = getattr(kernel, "func", kernel)
-    machine = Machine(chip.core, backend) if execute else None
-    executor = FunctionalSimulator(machine) if machine is not None else None
-    recorder = Recorder(chip.core, getattr(kernel, "__name__", "kernel"), executor, grid)
-    arguments = _Arguments(recorder, machine, {})
-    names = _parameter_names(kernel, len(args))
-    with recorder.active():
-        tensors = [arguments.converted(v, n) for v, n in zip(args, names, strict=False)]
-        named = {name: arguments.converted(v, name) for name, v in kwargs.items()}
-        try:
-            returned = function(*tensors, **named)
-        except EmuronError as error:
-            _name_line(error)
-            raise
-    program = recorder.program.freeze()
-    if machine is None:
-        _outputs(returned, None, arguments)
-        return Recording(None, program, chip)
-    outputs = _outputs(returned, machine, arguments)
-    written = _written(program)
-    for view, value, name in arguments.made.values():
-        if view.tensor in written:
-            write_back(value, machine.read(view.tensor).reshape(value.shape), name)
-    return Recording(outputs, program, chip)
+    launch = _Launch(kernel, chip, grid, get_backend(backend) if execute else None)
+    returned = launch.run(args, kwargs)
+    programs = tuple(recorder.program.freeze() for recorder in launch.recorders)
+    outputs = _outputs(returned[0], launch.arguments)
+    if execute:
+        launch.arguments.write_back()
+    return Recording(outputs if execute else None, programs, chip)
+
+
+class _Launch:
+    """One run of a kernel on the cores of a rank: a recorder and, with data, a machine for each."""
+
+    def __init__(
+        self, kernel: Callable[..., Any], chip: Chip, grid: int | None, backend: Backend | None
+    ) -> None:
+        self.kernel = kernel
+        cores = grid or 1
+        if cores not in chip.lnc_sizes:
+            raise UsageError(
+                f"{kernel.__name__}[{cores}] asks for {cores} physical cores; the logical cores of "
+                f"{chip.name} have {' or '.join(map(str, chip.lnc_sizes))}."
+            )
+        self.team = Team(cores, 1, backend)
+        shared: dict[Tensor, Storage] = {}
+        self.recorders: list[Recorder] = []
+        machines: list[Machine] = []
+        for seat in self.team.seats.values():
+            executor = None
+            if backend is not None:
+                machines.append(Machine(chip.core, backend, shared=shared, meet=seat.meet))
+                executor = FunctionalSimulator(machines[-1])
+            name = getattr(kernel, "__name__", "kernel")
+            recorder = Recorder(chip.core, name, executor, grid, seat)
+            seat.place = recorder.place
+            self.recorders.append(recorder)
+        region = MemoryRegion.private_hbm if cores == 1 else MemoryRegion.shared_hbm
+        machine = machines[0] if machines else None
+        self.arguments = _Arguments(self.recorders[0], machine, region)
+
+    def run(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """Return what the kernel returned on each core."""
+        names = _parameter_names(self.kernel, len(args))
+        functions = []
+        for recorder in self.recorders:
+            tensors = [self.arguments.converted(v, n) for v, n in zip(args, names, strict=False)]
+            named = {name: self.arguments.converted(v, name) for name, v in kwargs.items()}
+            functions.append(partial(self._on_core, recorder, tensors, named))
+        return self.team.run(functions)
+
+    def _on_core(self, recorder: Recorder, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        function = getattr(self.kernel, "func", self.kernel)
+        with recorder.active():
+            try:
+                return function(*args, **kwargs)
+            except EmuronError as error:
+                _name_line(error, recorder)
+                raise
 
 
 def _parameter_names(kernel: Callable[..., Any], count: int) -> list[str]:
@@ -156,20 +208,10 @@ def _parameter_names(kernel: Callable[..., Any], count: int) -> list[str]:
     return [*names, *(f"args[{i}]" for i in range(len(names), count))]
 
 
-def _written(program: Program) -> set[Tensor]:
-    written: set[Tensor] = set()
-    for block, _ in program.leaves():
-        for form, first in zip(block.form, block.first, strict=True):
-            for k, (_, kind) in enumerate(program.forms[form].operand_fields, start=first):
-                if kind in WRITE_KINDS:
-                    written.add(program.tensors[block.tensor[k]])
-    return written
-
-
-def _outputs(returned: Any, machine: Machine | None, arguments: _Arguments) -> Any:
+def _outputs(returned: Any, arguments: _Arguments) -> Any:
     """Return what a kernel returned with arrays for its tensors (None without data)."""
     if isinstance(returned, list | tuple):
-        return type(returned)(_outputs(r, machine, arguments) for r in returned)
+        return type(returned)(_outputs(r, arguments) for r in returned)
     if not isinstance(returned, NkiTensor):
         return returned
     tensor = returned.tensor
@@ -180,7 +222,7 @@ def _outputs(returned: Any, machine: Machine | None, arguments: _Arguments) -> A
                 "Outputs are allocated with nl.ndarray(…, buffer=nl.shared_hbm)."
             )
         tensor.role = "output"
-    if machine is None:
+    if arguments.machine is None:
         return None
     contents = arguments.recorder.contents(returned)
     assert contents is not None
@@ -188,10 +230,13 @@ def _outputs(returned: Any, machine: Machine | None, arguments: _Arguments) -> A
     return like(values[0] if values else None, contents, returned.dtype)
 
 
-def _name_line(error: EmuronError) -> None:
-    """Put the kernel's own source line, innermost, before an error's message."""
+def _name_line(error: EmuronError, recorder: Recorder) -> None:
+    """Put the kernel's own source line, innermost, and the core before an error's message."""
     place = source_place(error.__traceback__)
     if place is not None and error.args:
+        seat = recorder.seat
+        if seat is not None and seat.cores > 1:
+            place = f"{place} (core {seat.id.number})"
         error.args = (f"{place}: {error.args[0]}", *error.args[1:])
 
 

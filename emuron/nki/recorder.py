@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emuron.errors import CapacityError, UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex, static
+from emuron.isa.collectives import CoreId, Meeting
 from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
@@ -53,6 +54,20 @@ class Memories(Protocol):
         """Return a copy of a tensor's contents."""
 
 
+class Seat(Protocol):
+    """One core's place among the cores that run a kernel together."""
+
+    id: CoreId
+    cores: int
+    ranks: int
+
+    def meet(self, instruction: Meeting, read: tuple[Any, ...]) -> Any:
+        """Return what this core writes, once all that take part have come to the instruction."""
+
+    def shared(self, tensor: Tensor, name: str) -> Tensor:
+        """Return the rank's tensor in shared_hbm that stands for this core's (`name` is given)."""
+
+
 class Recorder:
     """Writes one core's Program; the state behind every `nki` call.
 
@@ -60,8 +75,8 @@ class Recorder:
     kernel by hand). Without one, nothing is computed and `loop` records its body once (the
     compiler, and timing without data). `group` names what instructions belong to: a fixed name, or
     None for the line of the caller's source. `grid` is the number of programs that a kernel was
-    launched with, None for a launch without a grid. `constants` holds the contents of tensors that
-    come with the program.
+    launched with, None for a launch without a grid; `seat` is the core's place among them, None
+    for a core on its own. `constants` holds the contents of tensors that come with the program.
     """
 
     def __init__(
@@ -70,11 +85,13 @@ class Recorder:
         name: str = "kernel",
         executor: Executor | None = None,
         grid: int | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.program = Program(name, core)
         self.core = core
         self.executor = executor
         self.grid = grid
+        self.seat = seat
         self.constants: dict[Tensor, NDArray[Any]] = {}
         self._bodies: list[list[Block | Loop]] = [self.program.body]
         self._block: Block | None = None
@@ -113,6 +130,26 @@ class Recorder:
         block.append_views(form.id, group, patterns, program.tensor_numbers)  # type: ignore[arg-type]
         if self.executor is not None:
             self.executor.execute(form, list(patterns))  # type: ignore[arg-type]
+
+    def meet(
+        self,
+        cls: type[Meeting],
+        operands: tuple[AccessPattern | float | None, ...],
+        attributes: tuple[object, ...] = (),
+    ) -> None:
+        """Issue an instruction that cores carry out together; wait for them, with data or not."""
+        if self.seat is None:
+            raise UsageError(
+                f"{cls.mnemonic} needs other cores. Run the kernel with nki.simulate(kernel[2])."
+            )
+        self.issue(cls, operands, attributes)
+        if self.executor is None:
+            assert self._block is not None
+            self.seat.meet(self.program.forms[self._block.form[-1]].example, ())  # type: ignore[arg-type]
+
+    def place(self) -> str:
+        """Return what the latest instruction belongs to: for a kernel its source line."""
+        return self.program.groups[self._block.group[-1]] if self._block else "the start"
 
     def loop(self, trip: int, *, unroll: int = 1, name: str = "i") -> Iterator[Index]:
         """Yield the counters of a loop of `trip` iterations.
@@ -159,7 +196,7 @@ class Recorder:
         made = to_dtype(dtype)
         if buffer.is_on_chip:
             check_allocation(self.core, name or "ndarray", shape, made, buffer)
-        return Tensor(
+        tensor = Tensor(
             name or f"{buffer.value}_{self._next()}",
             tuple(shape),
             made,
@@ -168,6 +205,9 @@ class Recorder:
             aliases=address is not None,
             role=role,
         )
+        if self.seat is None or buffer is not MemoryRegion.shared_hbm or role != "temporary":
+            return tensor
+        return self.seat.shared(tensor, name)
 
     def constant(self, tensor: Tensor, array: NDArray[Any]) -> None:
         """Give a tensor contents that come with the program."""

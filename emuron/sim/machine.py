@@ -7,13 +7,15 @@ instructions work on are arrays of the back end over the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from emuron.errors import UninitializedReadError, UsageError
-from emuron.isa.tensor import Tensor
+from emuron.isa.collectives import Meeting
+from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.numerics.backend import Backend, get_backend
 from emuron.numerics.dtypes import DType, float32
 from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
@@ -99,15 +101,24 @@ class Storage:
 
 
 class Machine:
-    """The memories and accumulator registers of one core while programs run on it."""
+    """The memories and accumulator registers of one core while programs run on it.
+
+    `shared` holds the tensors in shared_hbm, for all the cores of a rank; `meet` carries out an
+    instruction together with other cores.
+    """
 
     def __init__(
         self,
         core: NeuronCore,
         backend: str | Backend = "numpy",
         policy: NumericsPolicy = DEFAULT_POLICY,
+        *,
+        shared: dict[Tensor, Storage] | None = None,
+        meet: Callable[[Meeting, tuple[Any, ...]], Any] | None = None,
     ) -> None:
         self.core = core
+        self._shared: dict[Tensor, Storage] = {} if shared is None else shared
+        self._meet = meet
         self.backend: Backend = get_backend(backend) if isinstance(backend, str) else backend
         self.policy = policy
         self.ops: Any = (
@@ -122,9 +133,14 @@ class Machine:
         """Return where a tensor's bytes are, allocating them on first use."""
         found = self._storages.get(tensor)
         if found is None:
-            found = self._allocate(tensor)
-            self._storages[tensor] = found
+            found = self._shared.get(tensor) or self._allocate(tensor)
+            self._keep(found)
         return found
+
+    def _keep(self, storage: Storage) -> None:
+        self._storages[storage.tensor] = storage
+        if storage.tensor.buffer is MemoryRegion.shared_hbm:
+            self._shared[storage.tensor] = storage
 
     def _allocate(self, tensor: Tensor) -> Storage:
         if not tensor.aliases or tensor.address is None:
@@ -161,9 +177,22 @@ class Machine:
         memory.unwritten = 0
         storage = self._storages.get(tensor)
         if storage is None:
-            self._storages[tensor] = Storage(tensor, memory)
+            self._keep(Storage(tensor, memory))
         else:
             storage.move(memory, 0, tensor.partition_bytes)
+
+    def changed(self, tensor: Tensor) -> bool:
+        """Return whether a tensor whose contents were bound has been written to."""
+        return self.storage(tensor).memory.writable
+
+    def meet(self, instruction: Meeting, read: tuple[Any, ...]) -> Any:
+        """Return what this core writes in an instruction that it carries out with others."""
+        if self._meet is None:
+            raise UsageError(
+                f"{instruction.mnemonic} needs other cores, and this machine is alone. "
+                "Run the kernel with nki.simulate(kernel[2])."
+            )
+        return self._meet(instruction, read)
 
     def write(self, tensor: Tensor, array: npt.NDArray[Any]) -> None:
         """Copy a NumPy array of the tensor's shape and storage dtype into a tensor."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from emuron.errors import OutOfBoundsError, UninitializedReadError
 from emuron.isa.alu import alu_operator
+from emuron.isa.collectives import Meeting
 from emuron.isa.dma import DmaCompute, DmaCopy, DmaTranspose
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form, Instruction
 from emuron.isa.tensor import AccessPattern, Indirection
@@ -110,6 +112,8 @@ def _general_plan(form: Form, machine: Machine) -> Step:
     position = {name: k for k, (name, _) in enumerate(form.operand_fields)}
     output = 0
     for name, kind in example.operands:
+        if name in example.untouched:
+            continue
         operand = getattr(example, name)
         access = None
         if isinstance(operand, AccessPattern):
@@ -153,6 +157,8 @@ def _general_step(
     register: Register | None,
 ) -> Step:
     backend, compute = machine.ops, example.compute
+    if isinstance(example, Meeting):
+        compute = _meet(machine, example)
     widen, reshape = backend.widen, backend.reshape
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
@@ -174,6 +180,15 @@ def _general_step(
             _scatter(backend, access, store, storages[k], offsets[k], value)
 
     return step
+
+
+def _meet(machine: Machine, example: Meeting) -> Callable[..., Any]:
+    """Return what computes a meeting: the copies that each core brings are exchanged."""
+
+    def compute(ops: Any, *inputs: Any) -> Any:
+        return machine.meet(example, tuple(ops.concatenate([x]) for x in inputs))
+
+    return compute
 
 
 def _scatter(

@@ -70,9 +70,9 @@ def test_a_kernel_called_from_a_kernel_becomes_part_of_it():
     assert nki.simulate(outer)(X).tolist() == (X * 4).tolist()
 
 
-def test_two_cores_are_refused_with_the_way_out():
-    with pytest.raises(UsageError, match=r"Launch double\[1\]"):
-        nki.simulate(nki.jit(double)[2])(X)
+def test_a_chip_without_pairs_of_cores_refuses_two():
+    with pytest.raises(UsageError, match=r"double\[2\].*logical cores of inferentia2 have 1"):
+        nki.simulate(nki.jit(double)[2], target="inf2")(X)
 
 
 def test_the_grid_is_what_the_kernel_was_launched_with():

@@ -1,0 +1,195 @@
+"""Instructions that several cores carry out together: transfers, barriers.
+
+Each core that takes part issues the instruction; it goes on once all have. The n-th instruction
+of a topic on one core meets the n-th of that topic on the others (NKI reference: sendrecv,
+core_barrier).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from emuron.errors import UsageError
+from emuron.isa import limits
+from emuron.isa.dma import copy_cost
+from emuron.isa.instruction import Cost, DmaCost, In, InOut, Instruction, Out, instruction
+
+if TYPE_CHECKING:
+    from emuron.hardware.chip import NeuronCore
+
+DMA_ENGINES = ("dma", "gpsimd_dma")
+BARRIER_ENGINES = ("unknown", "tensor", "vector", "scalar", "gpsimd", "sync")
+
+
+class CoreId(NamedTuple):
+    """A physical core of a launch: its rank (logical core) and its number within the rank."""
+
+    rank: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"core {self.number} of rank {self.rank}"
+
+
+class Meeting(Instruction):
+    """An instruction that several cores carry out together.
+
+    `meets` says who takes part and in what; `agree` refuses parts that do not fit each other;
+    `exchange` gives each core what it writes from what all of them read.
+    """
+
+    __slots__ = ()
+
+    def meets(self, here: CoreId, cores: int) -> tuple[Hashable, tuple[CoreId, ...]]:
+        """Return the topic and all the cores that take part, of which each has `cores` a rank."""
+        raise NotImplementedError(self.mnemonic)
+
+    def agree(self, parts: Mapping[CoreId, Any]) -> None:
+        """Raise UsageError where the instructions of the cores do not fit each other."""
+
+    def exchange(self, ops: Any, read: Mapping[CoreId, tuple[Any, ...]], here: CoreId) -> Any:
+        """Return what core `here` writes; `read` holds what each core's operands held."""
+        raise NotImplementedError(self.mnemonic)
+
+
+def _check_cores(made: Meeting, core: NeuronCore) -> None:
+    if (core.nc_version or 0) < 3:
+        raise made.refuse(
+            f"it exists from NeuronCore-v3 on, not on NeuronCore-{core.version}",
+            "Launch the kernel on one core.",
+        )
+
+
+@instruction(engine=("dma", "gpsimd"), nki="sendrecv")
+class Sendrecv(Meeting):
+    """Send src to one core of the rank and receive dst from one; both lie in SBUF.
+
+    Instructions of one `pipe_id` pair up in program order; src is read when it is issued.
+    """
+
+    src: In
+    dst: Out
+    send_to_rank: int
+    recv_from_rank: int
+    pipe_id: int
+    dma_engine: str = "dma"
+
+    @property
+    def raw(self) -> bool:
+        """Bits are moved unchanged."""
+        return True
+
+    def check(self, core: NeuronCore) -> None:
+        """Refuse other memories, unequal tiles and too much for the GpSimd engine's DMA."""
+        _check_cores(self, core)
+        for name in ("src", "dst"):
+            limits.check_tile(self, core, name, limits.SBUF)
+        limits.check_same_dtype(self, "src", "dst")
+        limits.check_same_elements(self, "src", "dst")
+        limits.check_operator(self, "dma_engine", DMA_ENGINES)
+        if self.dma_engine == "gpsimd_dma":
+            itemsize = self.src.dtype.itemsize
+            limit = core.limits.custom_gpsimd_transfer_bytes * itemsize // 4
+            if self.src.free_size * itemsize > limit:
+                raise self.refuse(
+                    f"dma_engine=gpsimd_dma moves at most {limit} bytes a partition of "
+                    f"{self.src.dtype}, not {self.src.free_size * itemsize}",
+                    "Use dma_engine=dma.",
+                )
+
+    def meets(self, here: CoreId, cores: int) -> tuple[Hashable, tuple[CoreId, ...]]:
+        """Return the pipe, and this core with those that it sends to and receives from."""
+        for name in ("send_to_rank", "recv_from_rank"):
+            if not 0 <= getattr(self, name) < cores:
+                raise self.refuse(
+                    f"{name}={getattr(self, name)}, but the kernel runs on {_count(cores)}",
+                    f"Launch it as kernel[2], or name a core from 0 to {cores - 1}.",
+                )
+        numbers = sorted({here.number, self.send_to_rank, self.recv_from_rank})
+        return ("sendrecv", self.pipe_id), tuple(CoreId(here.rank, n) for n in numbers)
+
+    def agree(self, parts: Mapping[CoreId, Sendrecv]) -> None:
+        """Refuse a receiver that expects another sender, shape or dtype."""
+        for core, part in parts.items():
+            receiver = CoreId(core.rank, part.send_to_rank)
+            other = parts[receiver]
+            if other.recv_from_rank != core.number:
+                raise UsageError(
+                    f"sendrecv on pipe {self.pipe_id}: core {core.number} sends to core "
+                    f"{receiver.number}, which receives from core {other.recv_from_rank}. "
+                    "Let each core receive from the core that sends to it."
+                )
+            sent, wanted = part.src, other.dst
+            if (sent.dtype, sent.partitions, sent.free_size) != (
+                wanted.dtype,
+                wanted.partitions,
+                wanted.free_size,
+            ):
+                raise UsageError(
+                    f"sendrecv on pipe {self.pipe_id}: core {core.number} sends {sent!r}, core "
+                    f"{receiver.number} receives into {wanted!r}. Give both the same shape and "
+                    "dtype."
+                )
+
+    def exchange(self, ops: Any, read: Mapping[CoreId, tuple[Any, ...]], here: CoreId) -> Any:
+        """Return what the core that sends to `here` read."""
+        return read[CoreId(here.rank, self.recv_from_rank)][0]
+
+    def cost(self, core: NeuronCore) -> Cost:
+        """Return a copy from SBUF to SBUF; the GpSimd engine's own DMA moves half of its
+        bandwidth of both directions each way (hardware data, dma.gpsimd_gb_per_s).
+        """
+        copy = copy_cost(core, self.dst, (self.src,))
+        if self.dma_engine == "dma" or core.dma.gpsimd_gb_per_s is None:
+            return copy
+        moved = copy.dma
+        assert moved is not None
+        rate = core.dma.gpsimd_gb_per_s / 2 / core.dma.core_gb_per_s
+        return Cost(dma=DmaCost(moved.bytes, moved.descriptors, moved.element_bytes, 0, rate))
+
+
+@instruction(engine=BARRIER_ENGINES[1:], nki="core_barrier")
+class CoreBarrier(Meeting):
+    """Hold an engine until all `cores` of the rank are here; orders the accesses to `data`."""
+
+    data: InOut
+    cores: tuple[int, ...]
+    engine: str = "gpsimd"
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that waits: GpSimd unless another is named."""
+        return "gpsimd" if self.engine == "unknown" else self.engine
+
+    @property
+    def untouched(self) -> tuple[str, ...]:
+        """The data is neither read nor written."""
+        return ("data",)
+
+    def check(self, core: NeuronCore) -> None:
+        """Refuse generations without pairs of cores and engines that cannot wait."""
+        _check_cores(self, core)
+        limits.check_operator(self, "engine", BARRIER_ENGINES)
+
+    def meets(self, here: CoreId, cores: int) -> tuple[Hashable, tuple[CoreId, ...]]:
+        """Return the barrier's cores, which must be those of the launch."""
+        named = tuple(sorted(self.cores))
+        if named != tuple(range(cores)) or cores < 2:
+            raise self.refuse(
+                f"cores={list(self.cores)}, but the kernel runs on {_count(cores)}",
+                "A barrier needs both cores: launch the kernel as kernel[2], cores=(0, 1).",
+            )
+        return "core_barrier", tuple(CoreId(here.rank, number) for number in named)
+
+    def exchange(self, ops: Any, read: Mapping[CoreId, tuple[Any, ...]], here: CoreId) -> None:
+        """Move nothing."""
+
+    def cost(self, core: NeuronCore) -> Cost:
+        """Return the barrier's time in cycles of the engine that waits."""
+        engine = core.engine(self.engine_name)
+        return Cost(cycles=core.timing.core_barrier_ns * engine.clock_ghz)
+
+
+def _count(cores: int) -> str:
+    return "one core" if cores == 1 else f"{cores} cores"
