@@ -36,6 +36,10 @@ class UsageError(EmuronError):
     """An argument or option that cannot be what the user meant."""
 
 
+class FrozenRegisterError(UsageError, AssertionError):
+    """A write to the register that counts a dynamic loop (an AssertionError in NKI)."""
+
+
 class UnknownNameError(UsageError):
     """A name that is not in a list of known names; suggests the closest ones."""
 

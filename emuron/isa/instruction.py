@@ -78,6 +78,7 @@ class Instruction:
     engines: ClassVar[tuple[str, ...]] = ()
     operands: ClassVar[tuple[tuple[str, str], ...]] = ()
     attributes: ClassVar[tuple[str, ...]] = ()
+    exposed: ClassVar[bool] = True
 
     @property
     def engine_name(self) -> str:
@@ -128,12 +129,18 @@ REGISTRY: dict[str, type[Instruction]] = {}
 _I = TypeVar("_I", bound=type[Instruction])
 
 
-def instruction(*, engine: str | tuple[str, ...], nki: str) -> Callable[[_I], _I]:
-    """Register an instruction class under its NKI name, with the engines that can run it."""
+def instruction(
+    *, engine: str | tuple[str, ...], nki: str, exposed: bool = True
+) -> Callable[[_I], _I]:
+    """Register an instruction class under its NKI name, with the engines that can run it.
+
+    `exposed` says whether `nki.isa` has a function that is made from the class.
+    """
 
     def register(cls: _I) -> _I:
         cls = dataclass(frozen=True, slots=True, eq=False)(cls)  # type: ignore[assignment]
         cls.mnemonic = nki
+        cls.exposed = exposed
         cls.engines = (engine,) if isinstance(engine, str) else engine
         kinds = [(f.name, str(f.type)) for f in fields(cls)]
         cls.operands = tuple((name, kind) for name, kind in kinds if kind in OPERAND_KINDS)

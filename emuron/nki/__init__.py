@@ -16,6 +16,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "simulate": "emuron.nki.kernel",
         "cpu_simulate": "emuron.nki.kernel",
         "run_kernel": "emuron.nki.launch",
+        "assume_registers": "emuron.nki.registers",
         "Case": "emuron.nki.cases",
         "KernelRun": "emuron.nki.launch",
         "ShapeDtype": "emuron.nki.arrays",

@@ -17,8 +17,8 @@ from typing import Any
 
 from emuron import isa as _instruction_set
 from emuron.errors import UsageError
+from emuron.isa.collectives import Meeting
 from emuron.isa.instruction import REGISTRY, Instruction
-from emuron.isa.meetings import Meeting
 from emuron.isa.tensor import AccessPattern
 from emuron.nki import enums
 from emuron.nki.earlier_forms import ADAPTED, accept_earlier, earlier_keywords
@@ -33,6 +33,11 @@ from emuron.nki.enums import (
     reduce_cmd,
 )
 from emuron.nki.recorder import recorder
+from emuron.nki.registers import VirtualRegister as VirtualRegister
+from emuron.nki.registers import register_alloc as register_alloc
+from emuron.nki.registers import register_load as register_load
+from emuron.nki.registers import register_move as register_move
+from emuron.nki.registers import register_store as register_store
 from emuron.nki.target import current_core
 
 _OPERATORS = frozenset({"op", "op0", "op1", "reduce_op", "cmp_op", "comp_op0", "comp_op1"})
@@ -162,7 +167,7 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
 
 for _module in iter_modules(_instruction_set.__path__):
     import_module(f"{_instruction_set.__name__}.{_module.name}")  # registers its instructions
-globals().update({name: _issuer(cls) for name, cls in REGISTRY.items()})
+globals().update({name: _issuer(cls) for name, cls in REGISTRY.items() if cls.exposed})
 
 _ENUMS: tuple[type[NamedMember], ...] = (
     engine,
@@ -180,5 +185,6 @@ unknown_engine = engine.unknown
 
 def __getattr__(name: str) -> Any:
     raise AttributeError(
-        f"nki.isa has no instruction '{name}'. Known: {', '.join(sorted(REGISTRY))}."
+        f"nki.isa has no instruction '{name}'. "
+        f"Known: {', '.join(sorted(n for n, cls in REGISTRY.items() if cls.exposed))}."
     )

@@ -12,6 +12,11 @@ from emuron.nki.enums import matmul_perf_mode as matmul_perf_mode
 from emuron.nki.enums import nc_version as nc_version
 from emuron.nki.enums import oob_mode as oob_mode
 from emuron.nki.enums import reduce_cmd as reduce_cmd
+from emuron.nki.registers import VirtualRegister as VirtualRegister
+from emuron.nki.registers import register_alloc as register_alloc
+from emuron.nki.registers import register_load as register_load
+from emuron.nki.registers import register_move as register_move
+from emuron.nki.registers import register_store as register_store
 
 class NkiInstruction:
     def depends_on(self, *producers: NkiInstruction) -> NkiInstruction: ...

@@ -35,6 +35,16 @@ from typing import Any
 from emuron.isa.instruction import REGISTRY as REGISTRY
 from emuron.isa.tensor import AccessPattern
 """
+_REGISTERS = "".join(
+    f"from emuron.nki.registers import {name} as {name}\n"
+    for name in (
+        "VirtualRegister",
+        "register_alloc",
+        "register_load",
+        "register_move",
+        "register_store",
+    )
+)
 _FOOTER = """
 class NkiInstruction:
     def depends_on(self, *producers: NkiInstruction) -> NkiInstruction: ...
@@ -63,8 +73,9 @@ def stub() -> str:
     """Return the text of `isa.pyi`."""
     names = (*sorted({member.__name__ for member in enums.OF_ATTRIBUTE.values()}), "nc_version")
     imports = "".join(f"from emuron.nki.enums import {n} as {n}\n" for n in sorted(names))
-    functions = "".join(_function(REGISTRY[name]) for name in sorted(REGISTRY))
-    return f"{_HEADER}{imports}{_FOOTER}{functions}"
+    exposed = (cls for _, cls in sorted(REGISTRY.items()) if cls.exposed)
+    functions = "".join(_function(cls) for cls in exposed)
+    return f"{_HEADER}{imports}{_REGISTERS}{_FOOTER}{functions}"
 
 
 def _function(cls: type[Instruction]) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import builtins
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from emuron.errors import UsageError
@@ -61,6 +59,8 @@ from emuron.nki.reductions import max_ as max
 from emuron.nki.reductions import mean, prod, rms_norm, softmax, var
 from emuron.nki.reductions import min_ as min
 from emuron.nki.reductions import sum_ as sum
+from emuron.nki.registers import dynamic_range, fori_loop, while_loop
+from emuron.nki.scheduling import no_reorder
 from emuron.nki.tensor import NkiTensor
 from emuron.nki.tile_size import tile_size
 from emuron.numerics.dtypes import (
@@ -146,12 +146,6 @@ def program_id(axis: int = 0) -> int:
         raise UsageError(f"program_id(axis={axis}): NKI 0.2 and later have axis 0 only.")
     seat = recorder().seat
     return 0 if seat is None else seat.id.number
-
-
-@contextmanager
-def no_reorder() -> Iterator[None]:
-    """Keep program order inside, which holds on each engine everywhere."""
-    yield
 
 
 class NKIObject:

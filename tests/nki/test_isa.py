@@ -20,6 +20,8 @@ def names(function):
 
 def test_every_instruction_has_a_function_with_its_documentation():
     for name, cls in REGISTRY.items():
+        if not cls.exposed:
+            continue
         function = getattr(nisa, name)
         assert function.__doc__ == cls.__doc__
         assert "name" in names(function)
