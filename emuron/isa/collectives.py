@@ -1,56 +1,21 @@
-"""Instructions that several cores carry out together: transfers, barriers.
-
-Each core that takes part issues the instruction; it goes on once all have. The n-th instruction
-of a topic on one core meets the n-th of that topic on the others (NKI reference: sendrecv,
-core_barrier).
-"""
+"""Instructions of the two cores of a rank: `sendrecv` between them and `core_barrier`."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from emuron.errors import UsageError
 from emuron.isa import limits
 from emuron.isa.dma import copy_cost
-from emuron.isa.instruction import Cost, DmaCost, In, InOut, Instruction, Out, instruction
+from emuron.isa.instruction import Cost, DmaCost, In, InOut, Out, instruction
+from emuron.isa.meetings import CoreId, Meeting
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
 DMA_ENGINES = ("dma", "gpsimd_dma")
 BARRIER_ENGINES = ("unknown", "tensor", "vector", "scalar", "gpsimd", "sync")
-
-
-class CoreId(NamedTuple):
-    """A physical core of a launch: its rank (logical core) and its number within the rank."""
-
-    rank: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"core {self.number} of rank {self.rank}"
-
-
-class Meeting(Instruction):
-    """An instruction that several cores carry out together.
-
-    `meets` says who takes part and in what; `agree` refuses parts that do not fit each other;
-    `exchange` gives each core what it writes from what all of them read.
-    """
-
-    __slots__ = ()
-
-    def meets(self, here: CoreId, cores: int) -> tuple[Hashable, tuple[CoreId, ...]]:
-        """Return the topic and all the cores that take part, of which each has `cores` a rank."""
-        raise NotImplementedError(self.mnemonic)
-
-    def agree(self, parts: Mapping[CoreId, Any]) -> None:
-        """Raise UsageError where the instructions of the cores do not fit each other."""
-
-    def exchange(self, ops: Any, read: Mapping[CoreId, tuple[Any, ...]], here: CoreId) -> Any:
-        """Return what core `here` writes; `read` holds what each core's operands held."""
-        raise NotImplementedError(self.mnemonic)
 
 
 def _check_cores(made: Meeting, core: NeuronCore) -> None:
@@ -132,9 +97,11 @@ class Sendrecv(Meeting):
                     "dtype."
                 )
 
-    def exchange(self, ops: Any, read: Mapping[CoreId, tuple[Any, ...]], here: CoreId) -> Any:
-        """Return what the core that sends to `here` read."""
-        return read[CoreId(here.rank, self.recv_from_rank)][0]
+    def exchange(
+        self, ops: Any, parts: Mapping[CoreId, Sendrecv], read: Mapping[CoreId, tuple[Any, ...]]
+    ) -> Mapping[CoreId, tuple[Any, ...]]:
+        """Return to each core what the one that it receives from read."""
+        return {core: read[CoreId(core.rank, part.recv_from_rank)] for core, part in parts.items()}
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return a copy from SBUF to SBUF; the GpSimd engine's own DMA moves half of its
@@ -182,8 +149,11 @@ class CoreBarrier(Meeting):
             )
         return "core_barrier", tuple(CoreId(here.rank, number) for number in named)
 
-    def exchange(self, ops: Any, read: Mapping[CoreId, tuple[Any, ...]], here: CoreId) -> None:
+    def exchange(
+        self, ops: Any, parts: Mapping[CoreId, CoreBarrier], read: Mapping[CoreId, tuple[Any, ...]]
+    ) -> Mapping[CoreId, tuple[Any, ...]]:
         """Move nothing."""
+        return read
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return the barrier's time in cycles of the engine that waits."""

@@ -13,13 +13,13 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from emuron.errors import DeadlockError, UsageError
-from emuron.isa.collectives import CoreId, Meeting
+from emuron.errors import DeadlockError, EmuronError, UsageError
+from emuron.isa.meetings import CoreId, Meeting, Operands
 from emuron.isa.tensor import Tensor
 from emuron.numerics.backend import Backend
 
 Topic = tuple[Hashable, tuple[CoreId, ...]]
-Part = tuple[Meeting, tuple[Any, ...]]
+Part = tuple[Meeting, Operands | None]
 
 
 class _StoppedError(BaseException):
@@ -28,12 +28,11 @@ class _StoppedError(BaseException):
 
 @dataclass(slots=True, eq=False)
 class _Appointment:
-    """One meeting: what each core has brought so far, and at the end what each takes away."""
+    """One meeting, and what each core has brought to it so far."""
 
     topic: Topic
     number: int
     parts: dict[CoreId, Part] = field(default_factory=dict)
-    results: dict[CoreId, Any] = field(default_factory=dict)
 
 
 class Seat:
@@ -52,14 +51,14 @@ class Seat:
         self._met: Counter[Topic] = Counter()
         self._named: Counter[str] = Counter()
 
-    def meet(self, instruction: Meeting, read: tuple[Any, ...]) -> Any:
-        """Return what this core writes, once all that take part have come to the instruction.
+    def meet(self, instruction: Meeting, operands: Operands | None) -> None:
+        """Wait until all that take part have come to the instruction; move data, if there are.
 
         Raises UsageError where their instructions do not fit, DeadlockError where one never comes.
         """
         topic = instruction.meets(self.id, self.cores)
         self._met[topic] += 1
-        return self._team.attend(self, topic, self._met[topic], (instruction, read))
+        self._team.attend(self, topic, self._met[topic], (instruction, operands))
 
     def shared(self, tensor: Tensor, name: str) -> Tensor:
         """Return the rank's tensor that stands for this core's: the n-th of its name.
@@ -136,8 +135,8 @@ class Team:
         seat.has_ended = True
         self._pass_on(seat)
 
-    def attend(self, seat: Seat, topic: Topic, number: int, part: Part) -> Any:
-        """Bring a core's part to the n-th meeting of a topic; return what it takes away."""
+    def attend(self, seat: Seat, topic: Topic, number: int, part: Part) -> None:
+        """Bring a core's part to the n-th meeting of a topic and wait for the others."""
         if self._failure is not None:
             raise _StoppedError
         meeting = self._open.setdefault((topic, number), _Appointment(topic, number))
@@ -151,18 +150,29 @@ class Team:
         else:
             del self._open[topic, number]
             self._carry_out(meeting)
-        return meeting.results[seat.id]
 
     def _carry_out(self, meeting: _Appointment) -> None:
-        instructions = {core: part[0] for core, part in meeting.parts.items()}
-        read = {core: part[1] for core, part in meeting.parts.items()}
-        for core, instruction in instructions.items():
-            instruction.agree(instructions)
-            has_data = self._ops is not None
-            meeting.results[core] = (
-                instruction.exchange(self._ops, read, core) if has_data else None
-            )
+        """Let the last core to come move the data of all: everything is read before a write."""
+        parts = {core: instruction for core, (instruction, _) in meeting.parts.items()}
+        brought = {core: data for core, (_, data) in meeting.parts.items() if data is not None}
+        first = next(iter(parts.values()))
+        first.agree(parts)
+        if brought:
+            read = {core: self._blaming(core, data.read) for core, data in brought.items()}
+            results = first.exchange(self._ops, parts, read)
+            for core, data in brought.items():
+                data.write(results[core])
+        for core in parts:
             self.seats[core].awaited = None
+
+    def _blaming(self, core: CoreId, read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Return what `read` does; name the core and its line in an error of another core."""
+        try:
+            return read()
+        except EmuronError as error:
+            if self.seats[core].awaited is not None:
+                error.args = (f"{self._name(core)} at {self.seats[core].place()}: {error}",)
+            raise
 
     def _pass_on(self, seat: Seat) -> None:
         """Let the next core go on that can: in order, beginning after `seat`."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from emuron import isa as _instruction_set
 from emuron.errors import UsageError
-from emuron.isa.collectives import Meeting
 from emuron.isa.instruction import REGISTRY, Instruction
+from emuron.isa.meetings import Meeting
 from emuron.isa.tensor import AccessPattern
 from emuron.nki import enums
 from emuron.nki.earlier_forms import ADAPTED, accept_earlier, earlier_keywords

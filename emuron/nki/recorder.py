@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from emuron.errors import CapacityError, UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex, static
-from emuron.isa.collectives import CoreId, Meeting
 from emuron.isa.instruction import Form, Instruction, flat_operands
+from emuron.isa.meetings import CoreId, Meeting, Operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.numerics.dtypes import DType
@@ -61,8 +61,8 @@ class Seat(Protocol):
     cores: int
     ranks: int
 
-    def meet(self, instruction: Meeting, read: tuple[Any, ...]) -> Any:
-        """Return what this core writes, once all that take part have come to the instruction."""
+    def meet(self, instruction: Meeting, operands: Operands | None) -> None:
+        """Wait until all that take part have come to the instruction; move data, if there are."""
 
     def shared(self, tensor: Tensor, name: str) -> Tensor:
         """Return the rank's tensor in shared_hbm that stands for this core's (`name` is given)."""
@@ -145,7 +145,7 @@ class Recorder:
         self.issue(cls, operands, attributes)
         if self.executor is None:
             assert self._block is not None
-            self.seat.meet(self.program.forms[self._block.form[-1]].example, ())  # type: ignore[arg-type]
+            self.seat.meet(self.program.forms[self._block.form[-1]].example, None)  # type: ignore[arg-type]
 
     def place(self) -> str:
         """Return what the latest instruction belongs to: for a kernel its source line."""

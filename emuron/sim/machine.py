@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emuron.errors import UninitializedReadError, UsageError
-from emuron.isa.collectives import Meeting
+from emuron.isa.meetings import Meeting, Operands
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.numerics.backend import Backend, get_backend
 from emuron.numerics.dtypes import DType, float32
@@ -114,7 +114,7 @@ class Machine:
         policy: NumericsPolicy = DEFAULT_POLICY,
         *,
         shared: dict[Tensor, Storage] | None = None,
-        meet: Callable[[Meeting, tuple[Any, ...]], Any] | None = None,
+        meet: Callable[[Meeting, Operands], None] | None = None,
     ) -> None:
         self.core = core
         self._shared: dict[Tensor, Storage] = {} if shared is None else shared
@@ -185,14 +185,14 @@ class Machine:
         """Return whether a tensor whose contents were bound has been written to."""
         return self.storage(tensor).memory.writable
 
-    def meet(self, instruction: Meeting, read: tuple[Any, ...]) -> Any:
-        """Return what this core writes in an instruction that it carries out with others."""
+    def meet(self, instruction: Meeting, operands: Operands) -> None:
+        """Carry out an instruction together with other cores; UsageError if there are none."""
         if self._meet is None:
             raise UsageError(
                 f"{instruction.mnemonic} needs other cores, and this machine is alone. "
                 "Run the kernel with nki.simulate(kernel[2])."
             )
-        return self._meet(instruction, read)
+        self._meet(instruction, operands)
 
     def write(self, tensor: Tensor, array: npt.NDArray[Any]) -> None:
         """Copy a NumPy array of the tensor's shape and storage dtype into a tensor."""

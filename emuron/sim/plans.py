@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from emuron.errors import OutOfBoundsError, UninitializedReadError
 from emuron.isa.alu import alu_operator
-from emuron.isa.collectives import Meeting
 from emuron.isa.dma import DmaCompute, DmaCopy, DmaTranspose
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form, Instruction
+from emuron.isa.meetings import Meeting
 from emuron.isa.tensor import AccessPattern, Indirection
 from emuron.isa.tensor_engine import NcMatmul
 from emuron.numerics.backend import Backend
@@ -20,7 +19,8 @@ from emuron.sim.access import Access
 from emuron.sim.indirect import row_indirect_plan
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.matmul_plan import matmul_plan
-from emuron.sim.stores import Step, Store, store_function
+from emuron.sim.meetings import meeting_plan
+from emuron.sim.stores import Step, Store, scatter, store_function
 
 
 def plan(form: Form, machine: Machine) -> Step:
@@ -28,7 +28,9 @@ def plan(form: Form, machine: Machine) -> Step:
     example = form.example
     if isinstance(example, (DmaCopy, DmaTranspose, DmaCompute)) and _has_rows(example):
         return row_indirect_plan(form, machine)
-    if isinstance(example, NcMatmul):
+    if isinstance(example, Meeting):
+        step = meeting_plan(form, machine)
+    elif isinstance(example, NcMatmul):
         step = matmul_plan(form, machine)
     else:
         step = _general_plan(form, machine)
@@ -113,8 +115,6 @@ def _general_plan(form: Form, machine: Machine) -> Step:
     position = {name: k for k, (name, _) in enumerate(form.operand_fields)}
     output = 0
     for name, kind in example.operands:
-        if name in example.untouched:
-            continue
         operand = getattr(example, name)
         access = None
         if isinstance(operand, AccessPattern):
@@ -158,8 +158,6 @@ def _general_step(
     register: Register | None,
 ) -> Step:
     backend, compute = machine.ops, example.compute
-    if isinstance(example, Meeting):
-        compute = _meet(machine, example)
     widen, reshape = backend.widen, backend.reshape
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
@@ -178,38 +176,9 @@ def _general_step(
             register.replace(results[-1])
         for output, k, access, store in writes:
             value = results[output] if several else results
-            _scatter(backend, access, store, storages[k], offsets[k], value)
+            scatter(backend, access, store, storages[k], offsets[k], value)
 
     return step
-
-
-def _meet(machine: Machine, example: Meeting) -> Callable[..., Any]:
-    """Return what computes a meeting: the copies that each core brings are exchanged."""
-
-    def compute(ops: Any, *inputs: Any) -> Any:
-        return machine.meet(example, tuple(ops.concatenate([x]) for x in inputs))
-
-    return compute
-
-
-def _scatter(
-    backend: Backend, access: Access, store: Store, storage: Storage, offset: int, value: Any
-) -> None:
-    """Round and write a value (an array, or one number for all elements) into a view."""
-    view = access.view(storage, offset)
-    memory = storage.memory
-    if memory.unwritten or not memory.writable:
-        access.mark_written(storage, offset)
-        view = access.view(storage, offset)
-    if isinstance(value, (int, float)):
-        if access.dtype.kind == "packed":  # zero is the only value that memset's check lets through
-            backend.copyto(view, backend.zeros((1, 1), access.dtype))
-        else:
-            backend.copyto(view, backend.full((1, 1), value, access.dtype))
-        return
-    if value.shape != access.shape:
-        value = backend.reshape(value, access.shape)
-    store(view, value)
 
 
 class Register:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from emuron.numerics.dtypes import DType, float32
+from emuron.sim.access import Access
 from emuron.sim.machine import Machine, Storage
 
 Step = Callable[[list[Storage], list[int]], None]  # executes one instruction
@@ -36,3 +37,23 @@ def store_function(machine: Machine, target: DType, raw: bool) -> Store:
         backend.copyto(view, backend.round_to(value, target, policy, counter))
 
     return stochastic
+
+
+def scatter(
+    backend: Any, access: Access, store: Store, storage: Storage, offset: int, value: Any
+) -> None:
+    """Round and write a value (an array, or one number for all elements) into a view."""
+    view = access.view(storage, offset)
+    memory = storage.memory
+    if memory.unwritten or not memory.writable:
+        access.mark_written(storage, offset)
+        view = access.view(storage, offset)
+    if isinstance(value, (int, float)):
+        if access.dtype.kind == "packed":  # zero is the only value that memset's check lets through
+            backend.copyto(view, backend.zeros((1, 1), access.dtype))
+        else:
+            backend.copyto(view, backend.full((1, 1), value, access.dtype))
+        return
+    if value.shape != access.shape:
+        value = backend.reshape(value, access.shape)
+    store(view, value)
