@@ -57,7 +57,7 @@ def to_numpy(value: Any) -> NDArray[Any]:
 def like(value: Any, array: NDArray[Any], kind: DType) -> Any:
     """Return `array` of dtype `kind` as the kind of array that `value` is."""
     if not _is_torch(value):
-        return array
+        return array.view(np.dtype(kind)) if kind.kind == "packed" else array
     torch = sys.modules["torch"]
     stored = torch.from_numpy(np.ascontiguousarray(array).reshape(-1).view(np.uint8).copy())
     name = kind.removesuffix("_")
@@ -71,4 +71,4 @@ def write_back(value: Any, array: NDArray[Any], name: str) -> None:
         return
     if not value.flags.writeable:
         raise UsageError(f"The kernel writes to argument {name}, which is read-only. Pass a copy.")
-    value[...] = array
+    value[...] = array.view(value.dtype)

@@ -302,6 +302,8 @@ def _named(name: str) -> DType | None:
 
 
 def _from_numpy(np_dtype: np.dtype[Any]) -> DType | None:
+    if np_dtype.names:
+        return _named(np_dtype.names[0])
     if np_dtype.metadata and _METADATA_KEY in np_dtype.metadata:
         return DTYPES[np_dtype.metadata[_METADATA_KEY]]
     return _named(np_dtype.name)
@@ -336,11 +338,15 @@ def _teach_numpy_the_names() -> None:
     """Let `np.dtype(d)` and `np.zeros(n, dtype=d)` resolve the names that NumPy and ml_dtypes do
     not know.
 
-    They become the storage dtype with the name as metadata, which `dtype` reads back.
+    tfloat32 becomes float32 with the name as metadata. A packed type becomes a record of bytes
+    whose first field has the name: NumPy then refuses arithmetic and casts, which would take four
+    numbers for one. `dtype` reads both back.
     """
     names: MutableMapping[str, Any] = np.sctypeDict
-    for row in (tfloat32, float8_e4m3fn_x4, float8_e5m2_x4, float4_e2m1fn_x4):
-        names.setdefault(str(row), np.dtype(row.np.str, metadata={_METADATA_KEY: str(row)}))
+    names.setdefault(str(tfloat32), np.dtype(np.float32, metadata={_METADATA_KEY: str(tfloat32)}))
+    for row in (float8_e4m3fn_x4, float8_e5m2_x4, float4_e2m1fn_x4):
+        fields = (str(row), *(f"byte{k}" for k in range(1, row.itemsize)))
+        names.setdefault(str(row), np.dtype([(field, np.uint8) for field in fields]))
 
 
 _teach_numpy_the_names()

@@ -44,9 +44,17 @@ def test_a_dtype_equals_its_name_and_hashes_like_it(name):
 def test_numpy_resolves_every_dtype_to_its_storage_and_back(name):
     found = dtype(name)
     storage = np.zeros(2, dtype=found).dtype
-    assert storage == found.np
+    assert storage == found.np or found.kind == "packed"
     assert storage.itemsize == found.itemsize
     assert dtype(storage) is found
+
+
+@pytest.mark.parametrize("name", [name for name, row in DTYPES.items() if row.kind == "packed"])
+def test_numpy_refuses_to_take_a_packed_element_for_a_number(name):
+    array = np.zeros(2, dtype=dtype(name))
+    with pytest.raises(TypeError, match="Cannot cast"):
+        array.astype(np.float32)
+    assert array.view(dtype(name).np).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("name", [*DTYPES, "cfp8_e4m3_b9"])

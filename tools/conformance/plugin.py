@@ -1,0 +1,218 @@
+"""A pytest plugin that runs nki-library's test files, unmodified, on emuron.
+
+Used as `pytest -p tools.conformance.plugin --test-mode simulation`, with the library's root and its
+`src` on the path. Each case is timed without data; it also runs with data and is compared with its
+reference unless it has more instructions than --emuron-most-instructions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import emuron.compat
+from emuron.nki.kernel import Kernel
+from emuron.nki.launch import run_kernel
+from tools.conformance.defects import AFTER_IMPORT, BEFORE_COLLECTION
+from tools.conformance.records import CaseRecord, flat, plain
+from tools.conformance.selection import selected
+
+emuron.compat.install()
+for _defect in BEFORE_COLLECTION:
+    _defect.apply()
+
+_ALIASED = ".must_alias_input"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a conformance run sets."""
+    group = parser.getgroup("emuron")
+    group.addoption("--emuron-records", type=Path, help="append a JSON line for each case")
+    group.addoption("--emuron-no-data", action="store_true", help="time cases, execute none")
+    group.addoption("--emuron-lnc", type=int, help="time each case on this many physical cores")
+    group.addoption(
+        "--emuron-most-instructions",
+        type=int,
+        default=20_000,
+        help="time cases with more instructions, execute them not; 0 executes all",
+    )
+    group.addoption(
+        "--emuron-most-cases",
+        type=int,
+        default=0,
+        help="run that many cases of each file, evenly spread; 0 runs all",
+    )
+    group.addoption(
+        "--emuron-case-seconds", type=float, default=0, help="fail a case after that time; 0 never"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Remove the harness's defects and put the simulator in."""
+    orchestrator = importlib.import_module("test.utils.test_orchestrator")
+    for defect in AFTER_IMPORT:
+        defect.apply()
+    run = CaseRun(config)
+    config.pluginmanager.register(run, "emuron-cases")
+    original = orchestrator.Orchestrator._run_simulator_inference
+
+    def simulate(self: Any, kernel_args: Any) -> str | None:
+        try:
+            executes = run.time_case(kernel_args)
+        except Exception as error:
+            raise orchestrator.InferenceException(str(error)) from error
+        return original(self, kernel_args) if executes else None
+
+    orchestrator.Orchestrator._run_simulator_inference = simulate
+
+
+class CaseRun:
+    """Follows the case that runs and writes down what came of it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.path: Path | None = config.getoption("--emuron-records")
+        self.no_data: bool = config.getoption("--emuron-no-data")
+        self.lnc: int | None = config.getoption("--emuron-lnc")
+        self.most_instructions: int = config.getoption("--emuron-most-instructions")
+        self.most_cases: int = config.getoption("--emuron-most-cases")
+        self.seconds: float = config.getoption("--emuron-case-seconds")
+        self.record: CaseRecord | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Keep some cases of each file, always the same ones."""
+        kept = selected(items, self.most_cases)
+        chosen = set(map(id, kept))
+        dropped = [item for item in items if id(item) not in chosen]
+        if dropped:
+            config.hook.pytest_deselected(items=dropped)
+            items[:] = kept
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Open a record for the case and write it when the case is over."""
+        self.record = record = _opened(item)
+        started = time.perf_counter()
+        try:
+            return (yield)
+        finally:
+            record.seconds = round(time.perf_counter() - started, 3)
+            if self.path is not None and record.outcome is not None:
+                record.append_to(self.path)
+            self.record = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        """Stop a case that takes too long."""
+        with _time_limit(self.seconds):
+            return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what became of the case."""
+        record = self.record
+        if record is None or (report.when != "call" and report.passed):
+            return
+        record.outcome = report.outcome
+        if report.failed:
+            record.note = _reason(report)
+        elif report.skipped:
+            record.note = str(report.longrepr[-1]) if report.longrepr else None
+        elif record.predicted_ps is not None and not record.executed:
+            record.outcome = "timed"
+
+    def time_case(self, kernel_args: Any) -> bool:
+        """Time the kernel without data; return whether it is to be executed too."""
+        record = self.record or CaseRecord("", "", "")
+        compiler = kernel_args.compiler_input
+        record.function = kernel_args.kernel_func.__name__
+        record.lnc = self.lnc or compiler.logical_nc_config
+        record.ranks = kernel_args.inference_args.collective_ranks
+        record.target = compiler.platform_target.value
+        inputs = _inputs(kernel_args)
+        record.arguments = flat(inputs)
+        kernel = kernel_args.kernel_func
+        launched = (kernel if isinstance(kernel, Kernel) else Kernel(kernel))[record.lnc]
+        try:
+            generation = compiler.platform_target.get_nc_gen()
+            made = run_kernel(
+                launched, kwargs=inputs, target=generation, execute=False, collect=False
+            )
+        except Exception as error:
+            if self.no_data:
+                raise
+            record.note = f"not timed: {type(error).__name__}: {error}"
+        else:
+            record.instructions = made.timing.instructions
+            record.predicted_ps = made.timing.total_ps
+        most = self.most_instructions
+        small = most == 0 or record.instructions is None or record.instructions <= most
+        record.executed = small and not self.no_data
+        return record.executed
+
+
+def _inputs(kernel_args: Any) -> dict[str, Any]:
+    """Return what the kernel is called with, on rank 0 where ranks differ."""
+    given = kernel_args.kernel_input or {}
+    if hasattr(given, "for_rank"):
+        given = given.for_rank(0)
+    return {name.removesuffix(_ALIASED): value for name, value in given.items()}
+
+
+def _opened(item: pytest.Item) -> CaseRecord:
+    path = Path(str(item.path))
+    params = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    for name, value in list(params.items()):
+        if hasattr(value, "tensors"):  # a case of the library's range harness
+            params[name] = {**value.tensors, **value.additional_params}
+    return CaseRecord(
+        file=item.nodeid.partition("::")[0],
+        test=item.nodeid.partition("::")[2],
+        kernel=path.stem.removeprefix("test_"),
+        tables=_tables(item),
+        params=flat(params),
+    )
+
+
+def _tables(item: pytest.Item) -> list[str]:
+    """Return the names of the lists in the test's class or module that it is parametrised with."""
+    names = []
+    scopes = [vars(owner) for owner in (getattr(item, "cls", None), item.module) if owner]
+    for marker in item.iter_markers("parametrize"):
+        rows = marker.args[1] if len(marker.args) > 1 else marker.kwargs.get("argvalues")
+        names += [name for scope in scopes for name, value in scope.items() if value is rows]
+    return names
+
+
+def _reason(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash is not None else report.longrepr)[:2000]
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"the case took more than {seconds:g} s")
+
+    if not seconds:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+__all__ = ["CaseRun", "plain"]
