@@ -192,11 +192,16 @@ class Form:
 
 
 class FormTable:
-    """The distinct forms of a program, found by class, attributes and layouts."""
+    """The distinct forms of a program, found by class, attributes and layouts.
+
+    `admit`, if given, sees each new instruction and the defaults of its attributes, and may refuse
+    it.
+    """
 
     def __init__(self, core: NeuronCore) -> None:
         self.core = core
         self.forms: list[Form] = []
+        self.admit: Callable[[Instruction, dict[str, Any]], None] | None = None
         self._by_key: dict[tuple[object, ...], Form] = {}
 
     def form(
@@ -239,6 +244,8 @@ class FormTable:
             raise _unusable(cls, operands, attributes)
         named.update(zip(cls.attributes, attributes, strict=False))
         example = cls(**named)
+        if self.admit is not None:
+            self.admit(example, attribute_defaults(cls))
         example.check(self.core)
         present = tuple(_present(cls, operands))
         form = Form(

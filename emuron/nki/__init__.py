@@ -20,6 +20,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "Case": "emuron.nki.cases",
         "KernelRun": "emuron.nki.launch",
         "ShapeDtype": "emuron.nki.arrays",
+        "strict": "emuron.nki.versions",
     }
 )
 

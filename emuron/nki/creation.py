@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from emuron.errors import UsageError
 from emuron.isa.affine import Affine, Index
 from emuron.isa.tensor import AccessPattern, MemoryRegion
 from emuron.nki import isa
+from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice
 from emuron.nki.recorder import recorder
 from emuron.nki.tensor import NkiTensor
@@ -28,9 +28,7 @@ def region(buffer: MemoryRegion | str) -> MemoryRegion:
     """Return the memory meant by `buffer`; strings are of NKI 0.2 and warn."""
     if isinstance(buffer, MemoryRegion):
         return buffer
-    warnings.warn(
-        f"buffer={buffer!r}: NKI takes nl.{buffer} since 0.3", DeprecationWarning, stacklevel=3
-    )
+    use("string buffer")
     name = "private_hbm" if buffer == "hbm" else buffer
     if name not in list(MemoryRegion):
         raise UsageError(f"buffer={buffer!r} is no memory; use nl.sbuf, nl.psum, nl.shared_hbm.")
@@ -139,8 +137,13 @@ def zeros_like(
 
 def shared_constant(constant: Any, dtype: object = None) -> NkiTensor:
     """Return a tensor in shared_hbm with the contents of an array or an `.npy` file."""
+    if dtype is not None:
+        use("shared_constant dtype")
     array = np.load(constant) if isinstance(constant, str | os.PathLike) else np.asarray(constant)
-    kind = to_dtype(dtype if dtype is not None else array.dtype)
+    return _constant(array, to_dtype(dtype if dtype is not None else array.dtype))
+
+
+def _constant(array: Any, kind: DType) -> NkiTensor:
     active = recorder()
     made = active.tensor(array.shape, kind, MemoryRegion.shared_hbm, role="parameter")
     active.constant(made, np.ascontiguousarray(array.astype(kind.np)))
@@ -150,10 +153,11 @@ def shared_constant(constant: Any, dtype: object = None) -> NkiTensor:
 def shared_identity_matrix(n: int, dtype: object = uint8, dst: NkiTensor | None = None) -> Any:
     """Return the n × n identity in SBUF; with `dst`, fill that tile."""
     made = allocate((n, n), dtype) if dst is None else dst
-    nisa.dma_copy(dst=made, src=shared_constant(np.eye(n, dtype=np.float32), made.dtype))
+    nisa.dma_copy(dst=made, src=_constant(np.eye(n, dtype=np.float32), made.dtype))
     return made
 
 
+@form_of("maths")
 def load(src: NkiTensor, dtype: object = None) -> NkiTensor:
     """Return a new tile in SBUF with a copy of a view of HBM (at most 128 rows)."""
     made = allocate(src.shape if src.ndim > 1 else (1, *src.shape), dtype or src.dtype)
@@ -161,6 +165,7 @@ def load(src: NkiTensor, dtype: object = None) -> NkiTensor:
     return made
 
 
+@form_of("maths")
 def store(dst: NkiTensor, value: NkiTensor) -> None:
     """Copy a tile in SBUF to a view of HBM."""
     if value.buffer is MemoryRegion.psum:
@@ -171,6 +176,7 @@ def store(dst: NkiTensor, value: NkiTensor) -> None:
     nisa.dma_copy(dst=dst, src=value)
 
 
+@form_of("maths")
 def copy(x: NkiTensor, dtype: object = None) -> NkiTensor:
     """Return a copy of a tile in SBUF."""
     made = allocate(x.shape, dtype or x.dtype)
@@ -178,6 +184,7 @@ def copy(x: NkiTensor, dtype: object = None) -> NkiTensor:
     return made
 
 
+@form_of("maths")
 def transpose(x: NkiTensor, dtype: object = None) -> NkiTensor:
     """Return the transpose of a [P, F] tile in SBUF, in PSUM."""
     made = allocate((x.free_size, x.shape[0]), dtype or x.dtype, MemoryRegion.psum)
@@ -185,11 +192,13 @@ def transpose(x: NkiTensor, dtype: object = None) -> NkiTensor:
     return made
 
 
+@form_of("maths")
 def load_transpose2d(src: NkiTensor, dtype: object = None) -> NkiTensor:
     """Return the transpose of a 2-D view of HBM, in SBUF."""
     return copy(transpose(load(src, dtype)))
 
 
+@form_of("maths")
 def matmul(x: NkiTensor, y: NkiTensor, transpose_x: bool = False) -> NkiTensor:
     """Return x @ y (x.T @ y with `transpose_x`, which needs no transposition) in PSUM."""
     stationary = x if transpose_x else copy(transpose(x))
@@ -199,11 +208,13 @@ def matmul(x: NkiTensor, y: NkiTensor, transpose_x: bool = False) -> NkiTensor:
     return made
 
 
+@form_of("maths")
 def expand_dims(x: NkiTensor, axis: int) -> NkiTensor:
     """Return a view with a dimension of size 1 inserted before `axis`."""
     return x.expand_dim(axis)
 
 
+@form_of("maths")
 def broadcast_to(x: NkiTensor, shape: Sequence[int], dtype: object = None) -> NkiTensor:
     """Return `x` with dimensions of size 1 repeated: a view, or a copy if `dtype` differs."""
     if len(shape) != x.ndim:
@@ -214,6 +225,7 @@ def broadcast_to(x: NkiTensor, shape: Sequence[int], dtype: object = None) -> Nk
     return x if dtype is None or to_dtype(dtype) == x.dtype else copy(x, dtype)
 
 
+@form_of("maths")
 def gather_flattened(
     data: NkiTensor, indices: NkiTensor, axis: int = 0, dtype: object = None
 ) -> NkiTensor:

@@ -1,145 +1,193 @@
-"""Arguments of earlier NKI versions, turned into those of 0.6 with a DeprecationWarning.
-
-The differences: `nki_api.md` §13 (signature history).
-"""
+"""The forms that some versions of NKI have and others do not, as a table (`nki_api.md` §13)."""
 
 from __future__ import annotations
 
-import functools
-import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from emuron.errors import UsageError
-from emuron.isa.tensor import AccessPattern
-from emuron.nki.enums import dma_engine, oob_mode
+from emuron.nki.recorder import PACKAGE, active_recorder
+from emuron.nki.versions import VERSIONS, held_version, is_before, missing
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, DeprecationWarning, stacklevel=4)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _dropped(keywords: dict[str, Any], old: str) -> None:
-    if old in keywords:
-        _warn(f"{old}= has no effect since NKI 0.3")
-        del keywords[old]
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Something a kernel may write: the versions that take it, and what replaces it.
+
+    `last` is the last version with it (None: the latest), `deprecated` the first that warns.
+    """
+
+    what: str
+    first: str = "0.2"
+    last: str | None = None
+    instead: str = ""
+    deprecated: str | None = None
 
 
-def _dma_copy(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """0.2 and 0.3: (dst, src, oob_mode, dge_mode), dst_rmw_op, unique_indices."""
-    _dropped(keywords, "unique_indices")
-    if keywords.get("dst_rmw_op") is not None:
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "affine_select offset third": Form(
+            "affine_select with offset third", last="0.2", instead="it takes offset last; name it"
+        ),
+        "dma_compute scales third": Form(
+            "dma_compute with scales third",
+            last="0.2",
+            instead="it takes reduce_op before scales since 0.3",
+        ),
+        "dma_copy dst_rmw_op": Form(
+            "dst_rmw_op= of dma_copy",
+            last="0.2",
+            instead="add with nisa.dma_compute(dst, srcs=[dst, src], reduce_op=nl.add)",
+        ),
+        "dma_copy oob_mode third": Form(
+            "dma_copy with oob_mode third",
+            last="0.5",
+            instead="priority stands third since 0.6; name oob_mode=",
+        ),
+        "dma_copy unique_indices": Form(
+            "unique_indices= of dma_copy", last="0.2", instead="it has no effect since 0.3"
+        ),
+        "dma_transpose dge_mode fourth": Form(
+            "dma_transpose with dge_mode fourth",
+            last="0.5",
+            instead="priority stands fourth since 0.6; name dge_mode=",
+        ),
+        "dma_transpose lower rank": Form(
+            "a dst of dma_transpose with fewer dimensions than src",
+            last="0.3",
+            instead="give dst the permuted shape exactly, say by dst.reshape",
+        ),
+        "dynamic_range": Form(
+            "nl.dynamic_range", deprecated="0.6", instead="use nl.fori_loop or nl.while_loop"
+        ),
+        "enum number": Form(
+            "a number in place of a member of an enumeration of nki.isa",
+            last="0.2",
+            instead="name the member, such as nisa.engine.vector",
+        ),
+        "fori_loop": Form("nl.fori_loop and nl.while_loop", first="0.6"),
+        "depends_on": Form("depends_on of an instruction", first="0.6"),
+        "grids": Form("tile and block grids (nl.tiles, nl.blocks, nl.alloc_tiles)", first="0.7"),
+        "hbm address": Form("address= of a tensor in HBM", first="0.7"),
+        "hbm output": Form(
+            "an output in private HBM", last="0.2", instead="allocate it in nl.shared_hbm"
+        ),
+        "indirect": Form("NkiTensor.indirect", first="0.5"),
+        "keyword dtype": Form(
+            "dtype= of an instruction", last="0.2", instead="dtype= has no effect; dst decides"
+        ),
+        "keyword imm": Form(
+            "imm= of register_move", last="0.2", instead="it is called src= since 0.3"
+        ),
+        "keyword is_moving_zero": Form(
+            "is_moving_zero= of nc_matmul",
+            last="0.2",
+            instead="it is called is_moving_onezero= since 0.3",
+        ),
+        "keyword psumAccumulateFlag": Form(
+            "psumAccumulateFlag= of nc_matmul",
+            last="0.2",
+            instead="it is called accumulate= since 0.3",
+        ),
+        "maths": Form("a function of nki.language on tiles", first="0.3"),
+        "num_programs None": Form(
+            "nl.num_programs(axes=None)", last="0.2", instead="leave axes out"
+        ),
+        "register arithmetic": Form(
+            "Python arithmetic with a register",
+            deprecated="0.6",
+            instead="compute with nisa.register_move and tiles; on the device its value is unknown",
+        ),
+        "register from tile": Form(
+            "nisa.register_alloc(tensor)",
+            last="0.2",
+            instead="allocate, then nisa.register_load(register, tensor)",
+        ),
+        "sendrecv use_gpsimd_dma": Form(
+            "use_gpsimd_dma= of sendrecv", last="0.2", instead="it is called dma_engine= since 0.3"
+        ),
+        "shared_constant dtype": Form(
+            "dtype= of nl.shared_constant", last="0.2", instead="convert the array with astype"
+        ),
+        "string buffer": Form(
+            "a memory given as a string", last="0.2", instead="name it, such as nl.sbuf"
+        ),
+        "tensor truth": Form(
+            "the truth value of a tensor",
+            instead="only a simulator knows it while a kernel is written; the compiler refuses it",
+            deprecated="0.2",
+        ),
+        "tensor_reduce last axis": Form(
+            "tensor_reduce with axis=1 for the last of three or four dimensions",
+            last="0.2",
+            instead="give the axes themselves; it reduces the last ones",
+        ),
+        "views": Form("the views of NkiTensor beyond indexing, reshape, view and ap", first="0.5"),
+        "while register": Form(
+            "while with a register", deprecated="0.6", instead="use nl.while_loop"
+        ),
+    }
+)
+
+
+def use(key: str) -> None:
+    """Take a form of the table: warn once a launch if it is outdated, refuse it if so held.
+
+    Raises UsageError if the kernel is held to a version that does not have it.
+    """
+    form = FORMS[key]
+    active = active_recorder()
+    version = held_version() if active is None else active.version
+    if version is None:
+        if form.last is not None:
+            _tell(f"{form.what} is of NKI {form.last} and earlier: {form.instead}.")
+        return
+    if is_before(version, form.first):
+        raise missing(version, form.what, form.first)
+    if form.last is not None and is_before(form.last, version):
+        since = VERSIONS[VERSIONS.index(form.last) + 1]
         raise UsageError(
-            "dma_copy: dst_rmw_op does not exist since NKI 0.3. Add with "
-            "nisa.dma_compute(dst, srcs=[dst, src], reduce_op=nl.add)."
+            f"{form.what} does not exist since NKI {since}, and this kernel is held to NKI "
+            f"{version}: {form.instead}."
         )
-    keywords.pop("dst_rmw_op", None)
-    if len(given) > 2 and isinstance(given[2], oob_mode):
-        _warn("dma_copy takes priority in the third place since NKI 0.6; name oob_mode=")
-        given = (*given[:2], None, *given[2:])
-    return given, keywords
+    if form.deprecated is not None and not is_before(version, form.deprecated):
+        _tell(f"{form.what} is deprecated since NKI {form.deprecated}: {form.instead}.")
 
 
-def _dma_transpose(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """0.2 to 0.5: (dst, src, axes, dge_mode)."""
-    if len(given) > 3 and isinstance(given[3], str):
-        _warn("dma_transpose takes priority in the fourth place since NKI 0.6; name dge_mode=")
-        given = (*given[:3], None, *given[3:])
-    return given, keywords
+def _tell(message: str) -> None:
+    """Warn at the kernel's own line, once a launch."""
+    active = active_recorder()
+    if active is not None:
+        if message in active.told:
+            return
+        active.told.add(message)
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    warnings.warn_explicit(message, DeprecationWarning, file, line)
 
 
-def _dma_compute(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """NKI's list `srcs` becomes src0 …; 0.2: (dst, srcs, scales, reduce_op)."""
-    names = ("dst", "srcs", "reduce_op", "scales", "unique_indices", "oob_mode", "name")
-    if len(given) > 2 and isinstance(given[2], list | tuple):
-        _warn("dma_compute takes reduce_op before scales since NKI 0.3")
-        names = ("dst", "srcs", "scales", "reduce_op", *names[4:])
-    keywords = {**dict(zip(names, given, strict=False)), **keywords}
-    sources = list(keywords.pop("srcs", ()))
-    if not sources:
-        raise UsageError("dma_compute: srcs is empty; give at least one source.")
-    keywords.update({f"src{number}": source for number, source in enumerate(sources)})
-    return (), keywords
+def form_of(key: str) -> Callable[[F], F]:
+    """Return a decorator that takes a form of the table at each call of a function by a kernel."""
 
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            active = active_recorder()
+            if active is not None and active.version is not None:
+                caller = sys._getframe(1).f_code.co_filename
+                if not caller.startswith(PACKAGE):
+                    use(key)
+            return function(*args, **kwargs)
 
-def _affine_select(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """0.2: (dst, pattern, offset, channel_multiplier, on_true_tile, on_false_value, cmp_op)."""
-    if len(given) > 4 and isinstance(given[4], AccessPattern):
-        _warn("affine_select takes offset last since NKI 0.3; name it")
-        keywords = {**keywords, "offset": given[2]}
-        given = (*given[:2], *given[3:])
-    return given, keywords
+        return call  # type: ignore[return-value]
 
-
-def _sendrecv(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
-    """0.2: use_gpsimd_dma, a bool."""
-    if "use_gpsimd_dma" in keywords:
-        _warn("use_gpsimd_dma= is called dma_engine= since NKI 0.3")
-        moves = keywords.pop("use_gpsimd_dma")
-        keywords["dma_engine"] = dma_engine.gpsimd_dma if moves else dma_engine.dma
-    return given, keywords
-
-
-ADAPTED: Mapping[str, Callable[[tuple[Any, ...], dict[str, Any]], Arguments]] = MappingProxyType(
-    {
-        "affine_select": _affine_select,
-        "dma_compute": _dma_compute,
-        "dma_copy": _dma_copy,
-        "dma_transpose": _dma_transpose,
-        "sendrecv": _sendrecv,
-    }
-)
-"""The instructions whose order of arguments changed, and what brings it into today's."""
-
-
-_KEYWORDS: Mapping[str, Mapping[str, str | None]] = MappingProxyType(
-    {
-        "nc_matmul": {"is_moving_zero": "is_moving_onezero", "psumAccumulateFlag": "accumulate"},
-        "register_move": {"imm": "src"},
-        "scalar_tensor_tensor": {"dtype": None},
-    }
-)
-"""Keywords of earlier versions and what they are called now; None where they had no effect."""
-
-
-def earlier_keywords(
-    mnemonic: str,
-) -> Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None:
-    """Return what renames the earlier keywords of an instruction; None if it never had others."""
-    table = _KEYWORDS.get(mnemonic)
-    if table is None:
-        return None
-
-    def now(arguments: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
-        for old, value in earlier.items():
-            if old not in table:
-                raise TypeError(f"{mnemonic}() got an unexpected keyword argument {old!r}")
-            new = table[old]
-            if new is None:
-                _dropped({old: value}, old)
-            else:
-                _warn(f"{old}= is called {new}= since NKI 0.3")
-                arguments[new] = value
-        return arguments
-
-    return now
-
-
-def accept_earlier(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function`, called again with adapted arguments where they are of another version."""
-    adapt = ADAPTED[function.__name__]
-    known = frozenset(inspect.signature(function).parameters)
-    plain = {"dma_copy": 2, "dma_transpose": 3, "affine_select": 4, "dma_compute": 0}
-    most = plain.get(function.__name__, len(known))
-
-    @functools.wraps(function)
-    def call(*given: Any, **keywords: Any) -> Any:
-        if len(given) > most or not known.issuperset(keywords):
-            given, keywords = adapt(given, keywords)
-        return function(*given, **keywords)
-
-    return call
+    return decorate

@@ -10,6 +10,7 @@ import enum
 from typing import TypeVar
 
 from emuron.errors import UnknownNameError
+from emuron.nki.earlier_forms import use
 
 M = TypeVar("M", bound="NamedMember")
 
@@ -32,7 +33,11 @@ class NamedMember(enum.StrEnum):
     def of(cls: type[M], given: object) -> M:
         """Return the member meant by a member, a name or a number; raise UnknownNameError."""
         for member in cls:
-            if given == member.value or (isinstance(given, str) and str(member) == given):
+            if isinstance(given, str) and str(member) == given:
+                return member
+            if given == member.value:
+                if isinstance(given, int):
+                    use("enum number")
                 return member
         raise UnknownNameError(f"nisa.{cls.__name__}", str(given), map(str, cls))
 

@@ -3,7 +3,7 @@
 The functions are made from the instruction classes, so that a signature stands in one place; a
 type checker reads `isa.pyi`, which is generated. Each takes `name=` (a label) beside the
 instruction's operands and attributes and returns an `NkiInstruction`. Forms of earlier NKI
-versions are accepted with a DeprecationWarning (`earlier_forms`).
+versions are accepted with a DeprecationWarning (`earlier_arguments`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from emuron.isa.instruction import REGISTRY, Instruction
 from emuron.isa.meetings import Meeting
 from emuron.isa.tensor import AccessPattern
 from emuron.nki import enums
-from emuron.nki.earlier_forms import ADAPTED, accept_earlier, earlier_keywords
+from emuron.nki.earlier_arguments import ADAPTED, accept_earlier, earlier_keywords
 from emuron.nki.enums import (
     NamedMember,
     dge_mode,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from emuron.nki.earlier_forms import form_of
+
 
 class Operator(str):
     """A name that instructions take as `op=`, and a function on tiles: `op=nl.add`, `nl.add(x, y)`.
@@ -24,6 +26,7 @@ class Operator(str):
         self.__doc__ = "An operator of instructions." if compute is None else compute.__doc__
         return self
 
+    @form_of("maths")
     def __call__(self, *tiles: Any, **options: Any) -> Any:
         """Return a new tile with the operator's results."""
         if self._compute is None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from math import prod
 from pathlib import Path
 from types import CodeType
@@ -21,6 +22,7 @@ from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.meetings import CoreId, Meeting, Operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.nki.versions import held_version, refuse_later
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
@@ -76,7 +78,8 @@ class Recorder:
     compiler, and timing without data). `group` names what instructions belong to: a fixed name, or
     None for the line of the caller's source. `grid` is the number of programs that a kernel was
     launched with, None for a launch without a grid; `seat` is the core's place among them, None
-    for a core on its own. `constants` holds the contents of tensors that come with the program.
+    for a core on its own. `constants` holds the contents of tensors that come with the program,
+    `version` the version of NKI that the kernel is held to, `told` the warnings that were given.
     """
 
     def __init__(
@@ -99,6 +102,10 @@ class Recorder:
         self._lines: dict[tuple[CodeType, int], int] = {}
         self._outside: dict[CodeType, bool] = {}
         self._serial = 0
+        self.version = held_version()
+        self.told: set[str] = set()
+        if self.version is not None:
+            self.program.table.admit = partial(refuse_later, self.version)
 
     @contextmanager
     def active(self) -> Iterator[Recorder]:

@@ -7,7 +7,6 @@ was a number. `assume_registers` states the others.
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ import numpy as np
 from emuron.errors import FrozenRegisterError, UsageError
 from emuron.isa.control import LoopBranch, RegisterLoad, RegisterMove, RegisterStore
 from emuron.isa.tensor import AccessPattern, MemoryRegion
+from emuron.nki.earlier_forms import use
 from emuron.nki.recorder import Recorder, recorder
 from emuron.nki.scheduling import refuse_ordered
 from emuron.numerics.dtypes import DType, float32, int32
@@ -83,6 +83,11 @@ class VirtualRegister(AccessPattern):
         return self.seen_as(dtype)
 
     def __bool__(self) -> bool:
+        use("while register")
+        return self._holds()
+
+    def _holds(self) -> bool:
+        """Branch on the value; return whether it is not 0."""
         _branch(recorder(), self)
         if recorder().executor is not None or self._known is not None:
             return self.value != 0
@@ -100,6 +105,7 @@ class VirtualRegister(AccessPattern):
 
     def _number(self) -> int | float:
         """Return the value for Python's arithmetic."""
+        use("register arithmetic")
         return self.value
 
     def __neg__(self) -> int | float:
@@ -155,6 +161,7 @@ def register_alloc(x: Any = None) -> VirtualRegister:
     if isinstance(x, VirtualRegister) or not (x is None or isinstance(x, AccessPattern)):
         register_move(made, x)
     elif x is not None:
+        use("register from tile")
         register_load(made, x)
     return made
 
@@ -173,7 +180,7 @@ def register_move(
 ) -> None:
     """Set a register to an int, a float or the value of another register."""
     if imm is not None:
-        warnings.warn("imm= is called src= since NKI 0.3", DeprecationWarning, stacklevel=2)
+        use("keyword imm")
         src = imm
     active, target = recorder(), _register(dst, "register_move")
     if isinstance(src, VirtualRegister):
@@ -208,10 +215,16 @@ def dynamic_range(
 
     The bounds are ints or registers, read when the loop begins; the step is a positive int.
     """
+    use("dynamic_range")
     if stop is None:
         start, stop = 0, start
+    return _checked(start, stop, step)
+
+
+def _checked(start: Bound, stop: Bound, step: int) -> Iterator[VirtualRegister]:
+    """Return the counters of a dynamic loop where one may stand and the step is legal."""
     if isinstance(step, VirtualRegister) or operator.index(step) < 1:
-        raise FrozenRegisterError(f"dynamic_range: step={step!r} must be an int of at least 1.")
+        raise FrozenRegisterError(f"A dynamic loop's step={step!r} must be an int of at least 1.")
     refuse_ordered("A dynamic loop")
     return _counters(recorder(), start, stop, operator.index(step))
 
@@ -228,13 +241,15 @@ def fori_loop(
     lower: Bound, upper: Bound, body_fun: Callable[[VirtualRegister], None], step: int = 1
 ) -> None:
     """Call `body_fun(i)` for a register i that counts from `lower` to before `upper`."""
-    for counter in dynamic_range(lower, upper, step):
+    use("fori_loop")
+    for counter in _checked(lower, upper, step):
         body_fun(counter)
 
 
 def while_loop(init: Bound, body_fun: Callable[[VirtualRegister], VirtualRegister]) -> None:
     """Call `register = body_fun(register)`, beginning with `init`, while the value is not 0."""
+    use("fori_loop")
     refuse_ordered("A dynamic loop")
     condition = init if isinstance(init, VirtualRegister) else register_alloc(init)
-    while condition:
+    while condition._holds():
         condition = _register(body_fun(condition), "while_loop (what its body returns)")

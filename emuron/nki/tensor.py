@@ -14,6 +14,7 @@ from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index
 from emuron.isa.tensor import AccessPattern
 from emuron.nki.dynamic import check_pattern, raw_pattern, rows, shifted, with_offset
+from emuron.nki.earlier_forms import form_of
 from emuron.nki.indexing import DynamicSlice, Key, resolve
 from emuron.nki.shapes import completed, exact_split, rearranged, reshaped_strides
 from emuron.numerics.dtypes import DType
@@ -160,6 +161,7 @@ class NkiTensor(AccessPattern):
         """Return [stride, count] of each dimension, in elements."""
         return [[stride, count] for stride, count in zip(self.strides, self.shape, strict=True)]
 
+    @form_of("views")
     def slice(self, dim: int, start: Index, end: Index, step: int = 1) -> NkiTensor:
         """Return the elements start … end − 1 of dimension `dim`, every `step`-th one."""
         axis = self._axis(dim, "slice")
@@ -167,6 +169,7 @@ class NkiTensor(AccessPattern):
         keys[axis] = slice(start, end, step)
         return self[tuple(keys)]
 
+    @form_of("views")
     def select(self, dim: int, index: Index | AccessPattern) -> NkiTensor:
         """Return the view without `dim`, at `index`: an int, or a value read at run time.
 
@@ -177,10 +180,12 @@ class NkiTensor(AccessPattern):
         keys[self._axis(dim, "select")] = index
         return self[tuple(keys)]
 
+    @form_of("views")
     def vector_select(self, dim: int, vector_offset: AccessPattern) -> NkiTensor:
         """Return rows of an HBM tensor: row p is row `vector_offset[p, 0]`, read at run time."""
         return rows(self, dim, vector_offset)
 
+    @form_of("views")
     def permute(self, dims: Sequence[int]) -> NkiTensor:
         """Return a view with permuted dimensions; on chip dims[0] must be 0."""
         order = tuple(d + self.ndim if d < 0 else d for d in dims)
@@ -195,6 +200,7 @@ class NkiTensor(AccessPattern):
             tuple(self.shape[d] for d in order), tuple(self.strides[d] for d in order), self.offset
         )
 
+    @form_of("views")
     def broadcast(self, dim: int, size: int) -> NkiTensor:
         """Return a view that repeats a dimension of size 1 (stride 0)."""
         axis = self._axis(dim, "broadcast")
@@ -206,6 +212,7 @@ class NkiTensor(AccessPattern):
             )
         return self._replaced(axis, axis + 1, (size,), (0,))
 
+    @form_of("views")
     def expand_dim(self, dim: int) -> NkiTensor:
         """Return a view with a dimension of size 1 inserted before `dim`."""
         axis = dim + self.ndim + 1 if dim < 0 else dim
@@ -213,6 +220,7 @@ class NkiTensor(AccessPattern):
             self._refuse_partitions(axis, "expand_dim")
         return self._replaced(axis, axis, (1,), (0,))
 
+    @form_of("views")
     def squeeze_dim(self, dim: int) -> NkiTensor:
         """Return a view without dimension `dim`, which must have size 1."""
         axis = self._axis(dim, "squeeze_dim")
@@ -221,6 +229,7 @@ class NkiTensor(AccessPattern):
             raise UsageError(f"squeeze_dim: dimension {axis} has size {self.shape[axis]}, not 1.")
         return self._replaced(axis, axis + 1, (), ())
 
+    @form_of("views")
     def reshape_dim(self, dim: int, shape: Sequence[int]) -> NkiTensor:
         """Return a view with one dimension split into several; one of them may be −1."""
         axis = self._axis(dim, "reshape_dim")
@@ -232,6 +241,7 @@ class NkiTensor(AccessPattern):
             strides.insert(0, strides[0] * count)
         return self._replaced(axis, axis + 1, counts, tuple(strides))
 
+    @form_of("views")
     def flatten_dims(self, start_dim: int, end_dim: int) -> NkiTensor:
         """Return a view with dimensions `start_dim` … `end_dim`, dense together, made one."""
         first, last = self._axis(start_dim, "flatten_dims"), self._axis(end_dim, "flatten_dims")
@@ -250,6 +260,7 @@ class NkiTensor(AccessPattern):
         strides = reshaped_strides(self.shape, self.strides, counts, self.tensor.name)
         return self._like(counts, strides, self.offset)
 
+    @form_of("views")
     def rearrange(
         self,
         src_pattern: Sequence[Any],

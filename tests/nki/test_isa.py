@@ -60,7 +60,8 @@ def test_members_of_enumerations_equal_their_names_and_keep_their_numbers():
 
 def test_a_number_stands_for_a_member_as_in_nki_0_2(active):
     tile = nl.zeros((2, 4), nl.float32)
-    nisa.tensor_copy(tile, tile, engine=3)
+    with pytest.warns(DeprecationWarning, match="a number in place of a member"):
+        nisa.tensor_copy(tile, tile, engine=3)
     assert active.program.forms[-1].engine == "gpsimd"
     with pytest.raises(UnknownNameError, match="engine"):
         nisa.tensor_copy(tile, tile, engine=77)

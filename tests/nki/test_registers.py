@@ -20,7 +20,8 @@ def test_a_new_register_holds_zero_an_int_or_an_element(active, in_sbuf):
     tile = in_sbuf(np.array([[3, 5]], np.int32))
     assert nisa.register_alloc().value == 0
     assert nisa.register_alloc(-7).value == -7
-    assert nisa.register_alloc(tile[0, 1]).value == 5
+    with pytest.warns(DeprecationWarning, match=r"register_alloc\(tensor\)"):
+        assert nisa.register_alloc(tile[0, 1]).value == 5
     assert nisa.register_alloc(nisa.register_alloc(4)).value == 4
 
 
@@ -132,7 +133,8 @@ def test_the_step_is_a_positive_int(active, step):
 
 def test_while_goes_on_until_the_register_is_zero(active, in_sbuf):
     left = in_sbuf(np.array([[3]], np.int32))
-    condition = nisa.register_alloc(left)
+    condition = nisa.register_alloc()
+    nisa.register_load(condition, left)
     turns = 0
     while condition:
         nisa.tensor_scalar(left, left, nl.subtract, 1)
@@ -151,7 +153,8 @@ def test_fori_loop_and_while_loop_call_their_bodies(active, in_sbuf):
     def body(register):
         seen.append(register.value)
         nisa.tensor_scalar(left, left, nl.subtract, 1)
-        return nisa.register_alloc(left)
+        nisa.register_load(register, left)
+        return register
 
     nl.while_loop(nisa.register_alloc(2), body)
     assert seen[3:] == [2, 1]
