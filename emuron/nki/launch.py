@@ -17,6 +17,7 @@ from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arrays import described, is_array, like, to_numpy, write_back
 from emuron.nki.cores import Team
+from emuron.nki.earlier_forms import use
 from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.target import target_chip
 from emuron.nki.tensor import NkiTensor
@@ -216,11 +217,13 @@ def _outputs(returned: Any, arguments: _Arguments) -> Any:
         return returned
     tensor = returned.tensor
     if tensor.role != "input":
-        if tensor.buffer is not MemoryRegion.shared_hbm:
+        if tensor.buffer.is_on_chip:
             raise UsageError(
                 f"The kernel returns '{tensor.name}', which lies in {tensor.buffer.value}. "
                 "Outputs are allocated with nl.ndarray(…, buffer=nl.shared_hbm)."
             )
+        if tensor.buffer is MemoryRegion.private_hbm:
+            use("hbm output")
         tensor.role = "output"
     if arguments.machine is None:
         return None

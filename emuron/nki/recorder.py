@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from math import prod
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,14 +15,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from emuron.errors import CapacityError, UsageError
+from emuron.errors import UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex, static
 from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.meetings import CoreId, Meeting, Operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.nki.allocation import check_size
 from emuron.nki.versions import held_version, refuse_later
-from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
@@ -202,7 +201,7 @@ class Recorder:
         """Allocate a tensor; on chip it is placed after recording unless `address` is given."""
         made = to_dtype(dtype)
         if buffer.is_on_chip:
-            check_allocation(self.core, name or "ndarray", shape, made, buffer)
+            check_size(self.core, name or "ndarray", shape, made, buffer)
         tensor = Tensor(
             name or f"{buffer.value}_{self._next()}",
             tuple(shape),
@@ -260,28 +259,6 @@ class Recorder:
         if found is None:
             found = self._outside[code] = not code.co_filename.startswith(PACKAGE)
         return found
-
-
-def check_allocation(
-    core: NeuronCore, name: str, shape: tuple[int, ...], dtype: DType, buffer: MemoryRegion
-) -> None:
-    """Refuse an on-chip tensor that no core could hold; raise UsageError or CapacityError."""
-    if not shape or any(count < 1 for count in shape):
-        raise UsageError(f"Tensor {name} has shape {list(shape)}; dimensions are at least 1.")
-    if shape[0] > core.partitions:
-        raise UsageError(
-            f"Tensor {name} of shape {list(shape)} has {shape[0]} rows in its first dimension, "
-            f"but {buffer.value} has {core.partitions} partitions. "
-            f"Split dimension 0 into tiles of at most {core.partitions} rows."
-        )
-    needed = prod(shape[1:]) * dtype.itemsize
-    in_psum = buffer is MemoryRegion.psum
-    limit = core.psum_bytes_per_partition if in_psum else core.sbuf_usable_bytes_per_partition
-    if needed > limit:
-        raise CapacityError(
-            f"Tensor {name} of shape {list(shape)} {dtype} needs {needed} bytes in each partition; "
-            f"{buffer.value} has {limit} on NeuronCore-{core.version}. Tile its free dimensions."
-        )
 
 
 def recorder() -> Recorder:

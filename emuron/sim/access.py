@@ -149,6 +149,9 @@ class Access:
             return
         mask = memory.make_mask()
         bits = self._bits(storage, offset, mask)
+        if not memory.counted:
+            bits[...] = self.mask_written
+            return
         if self.fills:
             new = (self.size - int(np.count_nonzero(bits == self.mask_written))) * self.itemsize
             bits[...] = self.mask_written

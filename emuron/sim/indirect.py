@@ -187,9 +187,10 @@ def _scatter(
     memory.own()
     if memory.unwritten:
         mask = memory.make_mask()
-        before = int(np.count_nonzero(mask))
+        before = int(np.count_nonzero(mask)) if memory.counted else 0
         mask[dst.bytes_at(storage, positions)] = WRITTEN
-        memory.unwritten -= int(np.count_nonzero(mask)) - before
+        if memory.counted:
+            memory.unwritten -= int(np.count_nonzero(mask)) - before
     if storage.dense:
         dst.flat(storage, memory.buffer)[positions] = stored[legal]
     else:

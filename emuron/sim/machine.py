@@ -32,13 +32,14 @@ _PADDING = 8  # bytes: a buffer can be viewed as any dtype
 class Memory:
     """A run of bytes that one tensor, or several aliasing ones, live in.
 
-    `unwritten` counts the bytes never written; `mask` holds WRITTEN for each written byte, and is
-    None while all or none are.
+    `unwritten` counts the bytes never written (those of an arena are not `counted`: it stays above
+    0); `mask` holds WRITTEN for each written byte, and is None while all or none are.
     """
 
-    __slots__ = ("buffer", "mask", "unwritten", "writable", "typed")
+    __slots__ = ("buffer", "mask", "unwritten", "writable", "typed", "counted")
 
-    def __init__(self, nbytes: int, buffer: Bytes | None = None) -> None:
+    def __init__(self, nbytes: int, buffer: Bytes | None = None, *, counted: bool = True) -> None:
+        self.counted = counted
         self.writable = buffer is None
         if buffer is None:
             padded = -(-nbytes // _PADDING) * _PADDING
@@ -89,7 +90,7 @@ class Storage:
         self.memory = memory
         self.base = base
         self.pitch = pitch
-        self.dense = base == 0 and pitch == self.tensor.partition_bytes
+        self.dense = memory.counted and base == 0 and pitch == self.tensor.partition_bytes
 
     def rows(self, buffer: Bytes) -> Bytes:
         """Return the tensor's bytes in a buffer as [partitions, bytes] (one row in HBM)."""
@@ -98,6 +99,39 @@ class Storage:
             return buffer[self.base : self.base + self.nbytes].reshape(1, -1)
         shape = (tensor.shape[0], tensor.partition_bytes)
         return np.ndarray(shape, np.uint8, buffer, self.base, (self.pitch, 1))
+
+
+class Arena:
+    """The bytes of one memory of a core in which the tensors lie that the user placed.
+
+    On chip these are all bytes; in HBM they grow with the tensors.
+    """
+
+    def __init__(self, core: NeuronCore, buffer: MemoryRegion) -> None:
+        in_psum = buffer is MemoryRegion.psum
+        size = core.psum_bytes_per_partition if in_psum else core.sbuf_bytes_per_partition
+        self._pitch = size if buffer.is_on_chip else 0
+        self._placed: list[Storage] = []
+        self._memory = Memory(self._pitch * core.partitions, counted=False)
+
+    def place(self, tensor: Tensor) -> Storage:
+        """Return the storage of a tensor at its address."""
+        if isinstance(tensor.address, tuple):
+            partition, byte = tensor.address
+            return Storage(tensor, self._memory, partition * self._pitch + byte, self._pitch)
+        assert tensor.address is not None
+        end = tensor.address + tensor.nbytes
+        if end > len(self._memory.buffer):
+            self._grow(max(end, 2 * len(self._memory.buffer)))
+        self._placed.append(Storage(tensor, self._memory, tensor.address))
+        return self._placed[-1]
+
+    def _grow(self, size: int) -> None:
+        old, self._memory = self._memory, Memory(size, counted=False)
+        self._memory.buffer[: len(old.buffer)] = old.buffer
+        self._memory.make_mask()[: len(old.buffer)] = old.make_mask()
+        for storage in self._placed:
+            storage.move(self._memory, storage.base, storage.pitch)
 
 
 class Machine:
@@ -125,7 +159,7 @@ class Machine:
             _UnguardedOps(self.backend) if self.backend.name == "numpy" else self.backend
         )
         self._storages: dict[Tensor, Storage] = {}
-        self._placed: list[Storage] = []
+        self._arenas: dict[MemoryRegion, Arena] = {}
         self._counter = 0
         self._registers: dict[str, tuple[Any, npt.NDArray[np.bool_]]] = {}
 
@@ -145,14 +179,9 @@ class Machine:
     def _allocate(self, tensor: Tensor) -> Storage:
         if not tensor.aliases or tensor.address is None:
             return Storage(tensor, Memory(tensor.nbytes))
-        storage = Storage(tensor, Memory(tensor.nbytes))
-        shared = [other for other in self._placed if _overlap(tensor, other.tensor)]
-        memories = {id(other.memory) for other in shared}
-        group = [other for other in self._placed if id(other.memory) in memories]
-        if shared:
-            _merge([*group, storage])
-        self._placed.append(storage)
-        return storage
+        if tensor.buffer not in self._arenas:
+            self._arenas[tensor.buffer] = Arena(self.core, tensor.buffer)
+        return self._arenas[tensor.buffer].place(tensor)
 
     def release(self, tensor: Tensor) -> None:
         """Forget the contents of a tensor that nothing will read again."""
@@ -206,12 +235,10 @@ class Machine:
         memory.own()
         rows = storage.rows(memory.buffer)
         np.copyto(rows, np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(rows.shape))
-        if storage.dense:
+        if memory.counted:
             memory.unwritten, memory.mask = 0, None
         else:
-            mask = storage.rows(memory.make_mask())
-            memory.unwritten -= int(mask.size - np.count_nonzero(mask))
-            mask[...] = WRITTEN
+            storage.rows(memory.make_mask())[...] = WRITTEN
 
     def read(self, tensor: Tensor) -> npt.NDArray[Any]:
         """Return a copy of a tensor's contents, NumPy with the storage dtype.
@@ -268,42 +295,3 @@ def unwritten_error(tensor: Tensor, instruction: str, byte: int) -> Uninitialize
         f"{tensor.buffer.value} was never written at {place}. "
         "Write all that is read first, for example with memset or dma_copy."
     )
-
-
-def _extent(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Return the first and past-the-end partition and byte of a placed tensor."""
-    if isinstance(tensor.address, tuple):
-        partition, byte = tensor.address
-        return partition, partition + tensor.shape[0], byte, byte + tensor.partition_bytes
-    byte = tensor.address or 0
-    return 0, 1, byte, byte + tensor.nbytes
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    if a.buffer is not b.buffer:
-        return False
-    p0, p1, b0, b1 = _extent(a)
-    q0, q1, c0, c1 = _extent(b)
-    return p0 < q1 and q0 < p1 and b0 < c1 and c0 < b1
-
-
-def _merge(storages: list[Storage]) -> None:
-    """Move tensors that overlap, directly or through each other, into one memory."""
-    extents = [_extent(storage.tensor) for storage in storages]
-    first_partition = min(e[0] for e in extents)
-    first_byte = min(e[2] for e in extents)
-    partitions = max(e[1] for e in extents) - first_partition
-    pitch = max(e[3] for e in extents) - first_byte
-    pitch = -(-pitch // _PADDING) * _PADDING
-    merged = Memory(partitions * pitch)
-    mask = merged.make_mask()
-    for storage, (partition, _, byte, _) in zip(storages, extents, strict=True):
-        base = (partition - first_partition) * pitch + byte - first_byte
-        old = storage.memory
-        written = storage.rows(old.make_mask()).copy() if old.unwritten else None
-        content = storage.rows(old.buffer).copy()
-        storage.move(merged, base, pitch)
-        known = slice(None) if written is None else written == WRITTEN
-        storage.rows(merged.buffer)[known] = content[known]
-        storage.rows(mask)[known] = WRITTEN
-    merged.unwritten = int(len(mask) - np.count_nonzero(mask))
