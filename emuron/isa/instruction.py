@@ -215,13 +215,8 @@ class FormTable:
         `operands` follow `cls.operands`; `attributes` follow `cls.attributes` and must be hashable
         (missing ones at the end take their defaults).
         """
-        parts: list[object] = [cls, attributes]
-        for operand in operands:
-            if isinstance(operand, AccessPattern):
-                parts += operand.layout()
-            else:
-                parts.append(operand)
-        key = tuple(parts)
+        parts = [o.layout if isinstance(o, AccessPattern) else o for o in operands]
+        key = (cls, attributes, *parts)
         try:
             found = self._by_key.get(key)
         except TypeError:
@@ -238,7 +233,8 @@ class FormTable:
         attributes: tuple[object, ...],
     ) -> Form:
         named: dict[str, Any] = {
-            name: value for (name, _), value in zip(cls.operands, operands, strict=True)
+            name: value.plain() if isinstance(value, AccessPattern) else value
+            for (name, _), value in zip(cls.operands, operands, strict=True)
         }
         if not all(_fits(kind, named[name]) for name, kind in cls.operands):
             raise _unusable(cls, operands, attributes)

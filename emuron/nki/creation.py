@@ -84,7 +84,8 @@ def allocate(
         if not memory.is_on_chip:
             use("hbm address")
         placed = checked_address(active.core, name or "ndarray", counts, kind, memory, address)
-    return NkiTensor(active.tensor(counts, kind, memory, name=name, address=placed))
+    tensor = active.tensor(counts, kind, memory, name=name, address=placed)
+    return NkiTensor(tensor, lease=active.lease(tensor))
 
 
 def ds(start: Index | AccessPattern, size: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -37,7 +37,7 @@ _current: ContextVar[Recorder] = ContextVar("recorder")
 class Executor(Protocol):
     """What runs an instruction at once, with data (the functional simulator)."""
 
-    def execute(self, form: Form, patterns: list[AccessPattern]) -> None:
+    def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Run one instruction."""
 
     @property
@@ -53,6 +53,25 @@ class Memories(Protocol):
 
     def read(self, tensor: Tensor) -> NDArray[Any]:
         """Return a copy of a tensor's contents."""
+
+    def release(self, tensor: Tensor) -> None:
+        """Forget the contents of a tensor that nothing will read again."""
+
+
+class Lease:
+    """A tile's claim on memory while its contents are simulated, shared by all views of it.
+
+    When the last view is gone, so are the contents: no instruction can name them any more.
+    """
+
+    __slots__ = ("_memories", "_tensor")
+
+    def __init__(self, memories: Memories, tensor: Tensor) -> None:
+        self._memories = memories
+        self._tensor = tensor
+
+    def __del__(self) -> None:
+        self._memories.release(self._tensor)
 
 
 class Seat(Protocol):
@@ -98,8 +117,8 @@ class Recorder:
         self._bodies: list[list[Block | Loop]] = [self.program.body]
         self._block: Block | None = None
         self._group: int | None = None
-        self._lines: dict[tuple[CodeType, int], int] = {}
-        self._outside: dict[CodeType, bool] = {}
+        self._codes: dict[int, tuple[bool, dict[int, int], CodeType]] = {}
+        """Of the code that an id means: is it a kernel's own, and the groups of its places."""
         self._serial = 0
         self.version = held_version()
         self.told: set[str] = set()
@@ -131,11 +150,13 @@ class Recorder:
         if block is None:
             block = self._block = Block()
             self._bodies[-1].append(block)
-        group = self._group if self._group is not None else self._line()
-        patterns = operands if form.only_views else list(flat_operands(operands))
-        block.append_views(form.id, group, patterns, program.tensor_numbers)  # type: ignore[arg-type]
+        group = self._group
+        if group is None:
+            group = self._line()
+        patterns: Any = operands if form.only_views else tuple(flat_operands(operands))
+        block.append_views(form.id, group, patterns, program.tensor_numbers)
         if self.executor is not None:
-            self.executor.execute(form, list(patterns))  # type: ignore[arg-type]
+            self.executor.execute(form, patterns)
 
     def meet(
         self,
@@ -215,6 +236,12 @@ class Recorder:
             return tensor
         return self.seat.shared(tensor, name)
 
+    def lease(self, tensor: Tensor) -> Lease | None:
+        """Return the lease of a new tile; None for others, and where nothing is executed."""
+        if self.executor is None or tensor.aliases or not tensor.buffer.is_on_chip:
+            return None
+        return Lease(self.executor.machine, tensor)
+
     def constant(self, tensor: Tensor, array: NDArray[Any]) -> None:
         """Give a tensor contents that come with the program."""
         self.constants[tensor] = array
@@ -241,24 +268,23 @@ class Recorder:
         return self._serial
 
     def _line(self) -> int:
+        """Return the group of the source line outside of this package that is being run."""
         frame = sys._getframe(2)
-        outside = self._outside
-        while not outside.get(frame.f_code) and not self._is_outside(frame.f_code):
-            if frame.f_back is None:
+        while True:
+            code = frame.f_code
+            seen = self._codes.get(id(code))
+            if seen is None:
+                outside = not code.co_filename.startswith(PACKAGE)
+                seen = self._codes[id(code)] = (outside, {}, code)
+            if seen[0] or frame.f_back is None:
                 break
             frame = frame.f_back
-        key = (frame.f_code, frame.f_lasti)
-        group = self._lines.get(key)
+        lines = seen[1]
+        group = lines.get(frame.f_lasti)
         if group is None:
-            name = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-            group = self._lines[key] = self.program.group_number(name)
+            name = f"{Path(code.co_filename).name}:{frame.f_lineno}"
+            group = lines[frame.f_lasti] = self.program.group_number(name)
         return group
-
-    def _is_outside(self, code: CodeType) -> bool:
-        found = self._outside.get(code)
-        if found is None:
-            found = self._outside[code] = not code.co_filename.startswith(PACKAGE)
-        return found
 
 
 def recorder() -> Recorder:

@@ -12,8 +12,9 @@ from emuron.isa.instruction import Form
 from emuron.isa.tensor import AccessPattern
 from emuron.numerics.dtypes import float32
 from emuron.sim.access import Access
-from emuron.sim.machine import WRITTEN, Machine, Storage, unwritten_error
+from emuron.sim.machine import Machine, Storage, unwritten_error
 from emuron.sim.stores import Step
+from emuron.sim.written import WRITTEN
 
 Indices = npt.NDArray[np.int64]
 
