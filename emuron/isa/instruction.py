@@ -47,6 +47,19 @@ class DmaCost:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectiveCost:
+    """What a collective moves: bytes of a rank's larger side, among so many ranks.
+
+    A coalesced one starts together with the one before it.
+    """
+
+    kind: str
+    bytes: int
+    ranks: int
+    coalesced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """How long an instruction keeps its engine busy, in cycles of that engine.
 
@@ -61,6 +74,7 @@ class Cost:
     table: str | None = None
     flops: int = 0
     dma: DmaCost | None = None
+    collective: CollectiveCost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +239,10 @@ class FormTable:
             found = self._add(cls, operands, attributes)
             self._by_key[key] = found
         return found
+
+    def is_like(self, other: FormTable) -> bool:
+        """Return whether another table has the same forms in the same order."""
+        return self.core == other.core and list(self._by_key) == list(other._by_key)
 
     def _add(
         self,

@@ -37,6 +37,12 @@ class Block:
     def __len__(self) -> int:
         return len(self.form)
 
+    @property
+    def columns(self) -> tuple[object, ...]:
+        """All that the block holds, for comparison (slopes without the loops they belong to)."""
+        slopes = {k: [c for _, c in terms] for k, terms in self.slopes.items()}
+        return self.form, self.group, self.first, self.tensor, self.offset, slopes
+
     def append(self, form: int, group: int, operands: Iterable[tuple[int, Index]]) -> None:
         """Add one instruction; `operands` are (tensor number, offset)."""
         self.form.append(form)
@@ -136,6 +142,15 @@ class Program:
         """Count the instructions executed, loops multiplied out."""
         return _count(self.body)
 
+    def is_like(self, other: Program) -> bool:
+        """Return whether another program has the same instructions on tensors alike."""
+        return (
+            self.table.is_like(other.table)
+            and [(t.shape, t.dtype, t.buffer) for t in self.tensors]
+            == [(t.shape, t.dtype, t.buffer) for t in other.tensors]
+            and _alike(self.body, other.body)
+        )
+
     def leaves(self) -> Iterator[tuple[Block, tuple[LoopIndex, ...]]]:
         """Yield each Block with the indices of the loops around it, outermost first."""
         yield from _leaves(self.body, ())
@@ -165,6 +180,20 @@ class Program:
         lines = [f"program {self.name} on {self.core.version}"]
         _write(self, self.body, "  ", lines)
         return "\n".join(lines) + "\n"
+
+
+def _alike(some: list[Block | Loop], others: list[Block | Loop]) -> bool:
+    if len(some) != len(others):
+        return False
+    for a, b in zip(some, others, strict=True):
+        if isinstance(a, Loop) or isinstance(b, Loop):
+            if not (isinstance(a, Loop) and isinstance(b, Loop)) or a.index.trip != b.index.trip:
+                return False
+            if not _alike(a.body, b.body):
+                return False
+        elif a.columns != b.columns:
+            return False
+    return True
 
 
 def _count(body: list[Block | Loop]) -> int:

@@ -32,6 +32,7 @@ from emuron.nki.enums import (
     oob_mode,
     reduce_cmd,
 )
+from emuron.nki.operators import operator_name
 from emuron.nki.recorder import recorder
 from emuron.nki.registers import VirtualRegister as VirtualRegister
 from emuron.nki.registers import register_alloc as register_alloc
@@ -44,7 +45,6 @@ _OPERATORS = frozenset({"op", "op0", "op1", "reduce_op", "cmp_op", "comp_op0", "
 _PLAIN = frozenset(
     f"{kind}{optional}" for kind in ("str", "bool", "int") for optional in ("", " | None")
 )
-_NUMPY_NAMES = {"max": "maximum", "min": "minimum", "sum": "add", "prod": "multiply"}
 
 
 class NkiInstruction:
@@ -86,21 +86,11 @@ def _number(value: Any) -> Any:
         ) from None
 
 
-def _operator(value: Any) -> Any:
-    """Return an operator as its name; NumPy's functions stand for the operators they compute."""
-    if value is None or isinstance(value, str):
-        return value
-    name = getattr(value, "__name__", None)
-    if name is None:
-        raise UsageError(f"An operator is {value!r}; give one of nki.language, such as nl.add.")
-    return _NUMPY_NAMES.get(name, name)
-
-
 def _attribute(field: Field[Any]) -> str:
     """Return the expression that brings an attribute into the form that programs store."""
     name, kind = field.name, str(field.type)
     if name in _OPERATORS:
-        return f"({name} if isinstance({name}, str) else _operator({name}))"
+        return f"({name} if isinstance({name}, str) else _operator_name({name}))"
     if name in enums.OF_ATTRIBUTE:
         return f"({name} if isinstance({name}, str) else _{name}.of({name}))"
     if kind in ("float", "float | None"):
@@ -118,7 +108,7 @@ _SCOPE: dict[str, Any] = {
     "_recorder": recorder,
     "_hashable": _hashable,
     "_number": _number,
-    "_operator": _operator,
+    "_operator_name": operator_name,
     "_issued": _ISSUED,
     **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
 }

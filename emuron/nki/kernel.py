@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from emuron.errors import UsageError
 from emuron.hardware.chip import Chip
-from emuron.nki.launch import record_kernel
+from emuron.nki.launch import Inputs, record_kernel, record_ranks
 from emuron.nki.recorder import active_recorder
 
 
@@ -61,6 +61,23 @@ def simulate(
     """
     launched = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
     return Simulated(launched, target, backend)
+
+
+def simulate_ranks(
+    kernel: Callable[..., Any],
+    inputs: Sequence[Inputs],
+    *,
+    target: str | Chip | None = None,
+    backend: str = "numpy",
+) -> list[Any]:
+    """Run a kernel on as many ranks (logical cores) as there are `inputs`; return their outputs.
+
+    The inputs of a rank are a sequence of arguments or a mapping of names to them; each rank's are
+    treated as `simulate` does. Ranks meet in the collectives of `nki.collectives`; `kernel[2]`
+    gives each rank two physical cores.
+    """
+    launched = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
+    return [run.outputs for run in record_ranks(launched, inputs, target, True, backend)]
 
 
 class Simulated:

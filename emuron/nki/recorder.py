@@ -80,6 +80,7 @@ class Seat(Protocol):
     id: CoreId
     cores: int
     ranks: int
+    name: str
 
     def meet(self, instruction: Meeting, operands: Operands | None) -> None:
         """Wait until all that take part have come to the instruction; move data, if there are."""
@@ -120,6 +121,7 @@ class Recorder:
         self._codes: dict[int, tuple[bool, dict[int, int], CodeType]] = {}
         """Of the code that an id means: is it a kernel's own, and the groups of its places."""
         self._serial = 0
+        self.prepared: object = None  # a collective in two halves, of which the first is issued
         self.version = held_version()
         self.told: set[str] = set()
         if self.version is not None:
@@ -173,6 +175,14 @@ class Recorder:
         if self.executor is None:
             assert self._block is not None
             self.seat.meet(self.program.forms[self._block.form[-1]].example, None)  # type: ignore[arg-type]
+
+    def finish(self) -> None:
+        """Refuse a kernel that ends with half a collective; UsageError."""
+        if self.prepared is not None:
+            raise UsageError(
+                "The kernel ends with a prepared collective that was never triggered. Call its "
+                "trigger, all_to_all_v_trigger or all_gather_v_trigger."
+            )
 
     def place(self) -> str:
         """Return what the latest instruction belongs to: for a kernel its source line."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from emuron.errors import DeadlockError, UsageError
 from emuron.hardware.chip import Chip, NeuronCore
+from emuron.isa.instruction import CollectiveCost
 from emuron.isa.program import Program
 from emuron.sim import (
     loop_skip,
@@ -21,6 +22,7 @@ from emuron.sim import (
     transfer_kernel,
 )
 from emuron.sim import timing_layout as at
+from emuron.sim.collectives import duration_us
 from emuron.sim.compiled import Numba, checked, compiled, has_numba
 from emuron.sim.dependencies import schedule
 from emuron.sim.footprints import Column
@@ -76,6 +78,7 @@ class TimingSimulator:
         if sharing < 1:
             raise UsageError(f"sharing is {sharing}; at least one core uses the memory")
         self.core = target.core if isinstance(target, Chip) else target
+        self._chip = target if isinstance(target, Chip) else None
         self._numba = checked(numba)
         self._skip = skip
         self._hbm_share = _NO_LIMIT
@@ -101,7 +104,7 @@ class TimingSimulator:
         return self._time([program], count, collect)
 
     def _time(self, programs: Sequence[Program], count: int, collect: bool) -> TimingResult:
-        codes = [self._code(program, count) for program in programs]
+        codes = [self._code(program, count, len(programs)) for program in programs]
         alike = all(code.does_the_same(codes[0]) for code in codes[1:])
         cores = len(codes) if alike else 1
         queues = Queues(codes[:1] if alike else codes)
@@ -112,11 +115,17 @@ class TimingSimulator:
         metadata = self._metadata(programs, count) if collect else None
         return _result(queues, tables, (instructions, cores), metadata)
 
-    def _code(self, program: Program, count: int) -> CoreCode:
+    def _code(self, program: Program, count: int, cores: int) -> CoreCode:
         sites = Sites(program, count)
         long = self._numba == "auto" and len(sites) >= _COMPILE_FROM and has_numba()
         nodes = schedule(sites, numba=long or self._numba is True)
-        return CoreCode(sites, nodes, search=self._skip)
+        return CoreCode(sites, nodes, partial(self._collective_ps, cores), search=self._skip)
+
+    def _collective_ps(self, cores: int, cost: CollectiveCost) -> int:
+        """Return the time of a collective among ranks of so many cores."""
+        if self._chip is None:
+            raise UsageError(f"{cost.kind} runs over the links of a chip: time it on a Chip.")
+        return round(duration_us(cost, self._chip, cores) * 1e6)
 
     def _metadata(self, programs: Sequence[Program], count: int) -> dict[str, object]:
         """Return what the observers of a trace want to know besides its events."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from emuron.hardware.chip import NeuronCore
-from emuron.isa.instruction import Form
+from emuron.isa.instruction import CollectiveCost, Form
 from emuron.sim import timing_layout as at
 from emuron.sim.dependencies import Node, Repeated, Steps
 from emuron.sim.dma import transfer
@@ -60,9 +61,19 @@ class QueueCode:
 
 
 class CoreCode:
-    """The code of all queues of a core, and its loops; `search` says where to look for repeats."""
+    """The code of all queues of a core, and its loops; `search` says where to look for repeats.
 
-    def __init__(self, sites: Sites, nodes: list[Node], *, search: bool) -> None:
+    `collective_ps` tells how long collectives take.
+    """
+
+    def __init__(
+        self,
+        sites: Sites,
+        nodes: list[Node],
+        collective_ps: Callable[[CollectiveCost], int],
+        *,
+        search: bool,
+    ) -> None:
         self.sites = sites
         self.queues = [QueueCode() for _ in sites.queue_names]
         self.nests: list[list[int]] = []
@@ -71,7 +82,7 @@ class CoreCode:
         self._semaphore_ps = round(core.timing.semaphore_ns * 1000)
         self._is_ring = np.array([sites.is_ring(q) for q in range(len(self.queues))], np.bool_)
         tables: dict[str, int] = {}
-        rows = [_row(form, core, tables) for form in sites.program.forms]
+        rows = [_row(form, core, tables, collective_ps) for form in sites.program.forms]
         self._row_of_form = np.array(rows, np.int64).reshape(-1, at.ROW)
         self._build(nodes)
 
@@ -167,7 +178,12 @@ def _next(starts: Column, number: int, end: int) -> int:
     return int(starts[number + 1]) if number + 1 < len(starts) else end
 
 
-def _row(form: Form, core: NeuronCore, tables: dict[str, int]) -> list[int]:
+def _row(
+    form: Form,
+    core: NeuronCore,
+    tables: dict[str, int],
+    collective_ps: Callable[[CollectiveCost], int],
+) -> list[int]:
     """Return the row of a form, but for its waits and label; `tables` numbers its table."""
     row = [0] * at.ROW
     cost, timing = form.cost, core.timing
@@ -177,6 +193,10 @@ def _row(form: Form, core: NeuronCore, tables: dict[str, int]) -> list[int]:
         row[at.BUSY_PS], row[at.LATENCY_PS] = moved.issue_ps, moved.after_ps
         row[at.SETUP_PS], row[at.TABLE_NEEDED] = moved.work_ps, moved.largest_share
         row[at.HBM_RATE], row[at.BEFORE_PS] = moved.hbm_rate, moved.before_ps
+        return row
+    if cost.collective is not None:
+        row[at.KIND], row[at.BUSY_PS] = at.PLAIN, collective_ps(cost.collective)
+        row[at.TABLE_NEEDED] = -1
         return row
     engine = core.engine(form.engine)
     latency = round(timing.latency_ns(form.engine) * 1000)
