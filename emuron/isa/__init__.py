@@ -7,6 +7,8 @@ from emuron.isa import (  # noqa: F401
     collectives,
     dma,
     gpsimd_engine,
+    gpsimd_search,
+    microscaling,
     normalization,
     permutes,
     rank_collectives,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from emuron.errors import HardwareLimitError, UnknownNameError, UsageError
 from emuron.isa.tensor import AccessPattern
@@ -77,6 +77,18 @@ class Cost:
     collective: CollectiveCost | None = None
 
 
+class Band(NamedTuple):
+    """The partitions of an operand that are touched: `blocks` times the first `rows` of `step`.
+
+    Where the blocks are `independent`, one that nothing has written is read as zeros.
+    """
+
+    blocks: int
+    rows: int
+    step: int
+    independent: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """One hardware instruction: what it computes, what it forbids, how long it takes.
@@ -110,6 +122,27 @@ class Instruction:
 
         `compute` then gets their content, fp32 [P, 1] or None if undefined, as its last argument
         and returns the new content as its last value.
+        """
+        return None
+
+    @property
+    def generator(self) -> str | None:
+        """The engine whose random number generator takes part; None for most instructions.
+
+        `compute` then gets its state, uint32 [128, words] (all lanes), as its last argument and
+        returns the new state as its last value.
+        """
+        return None
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Operands that are handed over as stored bits although `raw` is false."""
+        return ()
+
+    def band(self, name: str) -> Band | None:
+        """Return which partitions of an operand are touched, None for all of them.
+
+        `compute` sees the touched ones only, one after another.
         """
         return None
 

@@ -157,6 +157,17 @@ def nc_matmul(
     perf_mode: str = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
+def nc_matmul_mx(
+    dst: AccessPattern,
+    stationary: AccessPattern,
+    moving: AccessPattern,
+    stationary_scale: AccessPattern,
+    moving_scale: AccessPattern,
+    tile_position: Any = ...,
+    tile_size: Any = ...,
+    accumulate: bool | None = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
 def nc_n_gather(
     dst: AccessPattern,
     data: AccessPattern,
@@ -173,6 +184,19 @@ def nc_transpose(
     dst: AccessPattern,
     data: AccessPattern,
     engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def nonzero_with_count(
+    dst: AccessPattern,
+    src: AccessPattern,
+    index_offset: int = ...,
+    padding_val: int = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def quantize_mx(
+    dst: AccessPattern,
+    src: AccessPattern,
+    dst_scale: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def range_select(
@@ -223,6 +247,11 @@ def sendrecv(
     recv_from_rank: int,
     pipe_id: int,
     dma_engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def sequence_bounds(
+    dst: AccessPattern,
+    segment_ids: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def tensor_copy(
@@ -305,5 +334,12 @@ def tensor_tensor_scan(
     op1: str,
     reverse0: bool = ...,
     reverse1: bool = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def topk(
+    val_dst: AccessPattern,
+    idx_dst: AccessPattern,
+    src: AccessPattern,
+    n: int,
     name: str | None = ...,
 ) -> NkiInstruction: ...

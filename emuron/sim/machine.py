@@ -158,6 +158,7 @@ class Machine:
         self._arenas: dict[MemoryRegion, Arena] = {}
         self._counter = 0
         self._registers: dict[str, tuple[Any, npt.NDArray[np.bool_]]] = {}
+        self.generators: dict[str, npt.NDArray[np.uint32]] = {}
 
     def storage(self, tensor: Tensor) -> Storage:
         """Return where a tensor's bytes are, allocating them on first use."""
