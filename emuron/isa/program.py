@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from emuron.errors import UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex
 from emuron.isa.instruction import Form, FormTable
 from emuron.isa.tensor import AccessPattern, Tensor
@@ -102,7 +103,8 @@ class Program:
     """Instructions in order for one core, with the tensors and forms they name.
 
     Grows while it is recorded; `freeze` ends that. `groups` names what instructions belong to
-    (a layer of a model, a source line of a kernel).
+    (a layer of a model, a source line of a kernel). `labels` has the rows of the text that a name
+    was given to, `orders` the rows that a row must wait for although its data does not ask for it.
     """
 
     def __init__(self, name: str, core: NeuronCore) -> None:
@@ -113,6 +115,8 @@ class Program:
         self.groups: list[str] = []
         self.body: list[Block | Loop] = []
         self.frozen = False
+        self.labels: dict[str, list[int]] = {}
+        self.orders: dict[int, set[int]] = {}
         self.tensor_numbers: Mapping[Tensor, int] = _Numbers(self.tensors)
         self._group_numbers: dict[str, int] = {}
 
@@ -132,6 +136,15 @@ class Program:
             number = self._group_numbers[group] = len(self.groups)
             self.groups.append(group)
         return number
+
+    def order(self, consumer: int, producer: int) -> None:
+        """Let one row of the text wait for an earlier one; raise UsageError if it is not."""
+        if producer >= consumer:
+            raise UsageError(
+                f"Instruction {consumer} cannot wait for instruction {producer}, which the kernel "
+                "issues later: programs keep the order they are written in. Issue it earlier."
+            )
+        self.orders.setdefault(consumer, set()).add(producer)
 
     def freeze(self) -> Program:
         """End recording and return the program."""

@@ -74,9 +74,10 @@ def _coalesced(
             f"{cls.mnemonic}: {len(pairs)} tensors in SBUF. Several tensors in one call must lie "
             "in HBM; call it once for each."
         )
-    for number, (src, dst) in enumerate(pairs):
-        meet(cls, (src, dst), (*attributes, number > 0))
-    return NkiInstruction()
+    made = [
+        meet(cls, (src, dst), (*attributes, number > 0)) for number, (src, dst) in enumerate(pairs)
+    ]
+    return made[-1]
 
 
 def all_reduce(
@@ -182,10 +183,11 @@ def collective_permute_implicit(
     check_priority(mnemonic, priority)
     _channels(mnemonic, channel_ids, srcs_by_channel, dsts_by_channel)
     ring = groups_of(replica_group)
-    for channel, (srcs, dsts) in enumerate(zip(srcs_by_channel, dsts_by_channel, strict=True)):
-        attributes = (ring, channel, priority, channel > 0)
-        meet(CollectivePermuteImplicit, (srcs[0], dsts[0]), attributes)
-    return NkiInstruction()
+    made = [
+        meet(CollectivePermuteImplicit, (srcs[0], dsts[0]), (ring, channel, priority, channel > 0))
+        for channel, (srcs, dsts) in enumerate(zip(srcs_by_channel, dsts_by_channel, strict=True))
+    ]
+    return made[-1]
 
 
 def collective_permute_implicit_reduce(
@@ -204,11 +206,15 @@ def collective_permute_implicit_reduce(
     by_channel = (srcs0_by_channel, srcs1_by_channel, dsts_by_channel)
     _channels(mnemonic, channel_ids, *by_channel)
     ring = groups_of(replica_group)
-    for channel, lists in enumerate(zip(*by_channel, strict=True)):
-        attributes = (ring, operator_name(op), channel, priority, channel > 0)
-        operands = tuple(tensors[0] for tensors in lists)
-        meet(CollectivePermuteImplicitReduce, operands, attributes)
-    return NkiInstruction()
+    made = [
+        meet(
+            CollectivePermuteImplicitReduce,
+            tuple(tensors[0] for tensors in lists),
+            (ring, operator_name(op), channel, priority, channel > 0),
+        )
+        for channel, lists in enumerate(zip(*by_channel, strict=True))
+    ]
+    return made[-1]
 
 
 def collective_permute_implicit_current_processing_rank_id(

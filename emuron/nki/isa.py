@@ -39,25 +39,13 @@ from emuron.nki.registers import register_alloc as register_alloc
 from emuron.nki.registers import register_load as register_load
 from emuron.nki.registers import register_move as register_move
 from emuron.nki.registers import register_store as register_store
+from emuron.nki.scheduling import NkiInstruction, label
 from emuron.nki.target import current_core
 
 _OPERATORS = frozenset({"op", "op0", "op1", "reduce_op", "cmp_op", "comp_op0", "comp_op1"})
 _PLAIN = frozenset(
     f"{kind}{optional}" for kind in ("str", "bool", "int") for optional in ("", " | None")
 )
-
-
-class NkiInstruction:
-    """The handle of an issued instruction; instructions run in program order on each engine."""
-
-    __slots__ = ()
-
-    def depends_on(self, *producers: NkiInstruction) -> NkiInstruction:
-        """Accept an order that program order gives already; return self."""
-        return self
-
-
-_ISSUED = NkiInstruction()
 
 
 def get_nc_version() -> nc_version:
@@ -109,7 +97,8 @@ _SCOPE: dict[str, Any] = {
     "_hashable": _hashable,
     "_number": _number,
     "_operator_name": operator_name,
-    "_issued": _ISSUED,
+    "_handle": NkiInstruction,
+    "_label": label,
     **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
 }
 
@@ -144,8 +133,9 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     issue = "meet" if issubclass(cls, Meeting) else "issue"
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
-        f"    _recorder().{issue}(_cls, ({operands}), ({attributes}))\n"
-        f"    return _issued\n"
+        f"    row = _recorder().{issue}(_cls, ({operands}), ({attributes}))\n"
+        f"    if name is not None:\n        _label(name, row)\n"
+        f"    return _handle(row)\n"
     )
     # A template over our own field names, as dataclasses does; the file name marks its frames.
     exec(compile(source, __file__, "exec"), scope)

@@ -17,9 +17,7 @@ from emuron.nki.registers import register_alloc as register_alloc
 from emuron.nki.registers import register_load as register_load
 from emuron.nki.registers import register_move as register_move
 from emuron.nki.registers import register_store as register_store
-
-class NkiInstruction:
-    def depends_on(self, *producers: NkiInstruction) -> NkiInstruction: ...
+from emuron.nki.scheduling import NkiInstruction as NkiInstruction
 
 constants: SimpleNamespace
 tensor_engine: engine

@@ -10,6 +10,7 @@ from emuron.errors import UsageError
 from emuron.hardware.chip import Chip
 from emuron.nki.launch import Inputs, record_kernel, record_ranks
 from emuron.nki.recorder import active_recorder
+from emuron.nki.scheduling import Edge
 
 
 class Kernel:
@@ -19,16 +20,27 @@ class Kernel:
     become part of that kernel.
     """
 
-    def __init__(self, func: Callable[..., Any], grid: int | None = None) -> None:
+    def __init__(
+        self, func: Callable[..., Any], grid: int | None = None, schedule: Sequence[Edge] = ()
+    ) -> None:
         functools.update_wrapper(self, func)
         self.func = func
         self.grid = grid
+        self.schedule = tuple(schedule)
 
     __name__: str
 
     def __getitem__(self, cores: int | tuple[int]) -> Kernel:
         """Return the kernel with a launch grid of 1 or 2 physical cores."""
-        return Kernel(self.func, _grid(self, cores))
+        return Kernel(self.func, _grid(self, cores), self.schedule)
+
+    def with_schedule(self, edges: Sequence[Edge]) -> Kernel:
+        """Return the kernel with waits between instructions that it names by `name=`.
+
+        Each edge is (consumer, producer) or (consumer, [producers]). Names that the kernel does not
+        give raise UnknownNameError when it runs.
+        """
+        return Kernel(self.func, self.grid, (*self.schedule, *edges))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the kernel on the default target, or write it into the kernel that calls it."""

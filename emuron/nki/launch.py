@@ -16,6 +16,7 @@ from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arguments import Arguments
 from emuron.nki.cores import Team
 from emuron.nki.recorder import PACKAGE, Recorder
+from emuron.nki.scheduling import schedule
 from emuron.nki.target import target_chip
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
@@ -199,7 +200,9 @@ class _Launch:
         return [self._recording(*pair) for pair in zip(self.ranks, first_of_each, strict=True)]
 
     def _recording(self, rank: _Rank, returned: Any) -> Recording:
-        programs = tuple(recorder.program.freeze() for recorder in rank.recorders)
+        recorded = [recorder.program for recorder in rank.recorders]
+        schedule(recorded, getattr(self.kernel, "schedule", ()))
+        programs = tuple(program.freeze() for program in recorded)
         outputs = rank.arguments.outputs(returned)
         if self.backend is None:
             return Recording(None, programs, self.chip)

@@ -122,6 +122,7 @@ class Recorder:
         """Of the code that an id means: is it a kernel's own, and the groups of its places."""
         self._serial = 0
         self.prepared: object = None  # a collective in two halves, of which the first is issued
+        self.rows = 0  # of the program's text
         self.version = held_version()
         self.told: set[str] = set()
         if self.version is not None:
@@ -141,8 +142,8 @@ class Recorder:
         cls: type[Instruction],
         operands: tuple[AccessPattern | float | None, ...],
         attributes: tuple[object, ...] = (),
-    ) -> None:
-        """Check, record and (with an executor) run one instruction.
+    ) -> int:
+        """Check, record and (with an executor) run one instruction; return its row in the text.
 
         `operands` follow `cls.operands`, `attributes` follow `cls.attributes`.
         """
@@ -159,22 +160,26 @@ class Recorder:
         block.append_views(form.id, group, patterns, program.tensor_numbers)
         if self.executor is not None:
             self.executor.execute(form, patterns)
+        row = self.rows
+        self.rows = row + 1
+        return row
 
     def meet(
         self,
         cls: type[Meeting],
         operands: tuple[AccessPattern | float | None, ...],
         attributes: tuple[object, ...] = (),
-    ) -> None:
+    ) -> int:
         """Issue an instruction that cores carry out together; wait for them, with data or not."""
         if self.seat is None:
             raise UsageError(
                 f"{cls.mnemonic} needs other cores. Run the kernel with nki.simulate(kernel[2])."
             )
-        self.issue(cls, operands, attributes)
+        row = self.issue(cls, operands, attributes)
         if self.executor is None:
             assert self._block is not None
             self.seat.meet(self.program.forms[self._block.form[-1]].example, None)  # type: ignore[arg-type]
+        return row
 
     def finish(self) -> None:
         """Refuse a kernel that ends with half a collective; UsageError."""

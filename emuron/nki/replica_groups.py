@@ -61,8 +61,7 @@ def meet(
     cls: type[Collective], operands: tuple[Any, ...], attributes: tuple[Any, ...]
 ) -> NkiInstruction:
     """Issue one instruction of a collective."""
-    recorder().meet(cls, operands, attributes)
-    return NkiInstruction()
+    return NkiInstruction(recorder().meet(cls, operands, attributes))
 
 
 def check_priority(mnemonic: str, priority: int | None) -> None:

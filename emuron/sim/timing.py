@@ -26,6 +26,7 @@ from emuron.sim.collectives import duration_us
 from emuron.sim.compiled import Numba, checked, compiled, has_numba
 from emuron.sim.dependencies import schedule
 from emuron.sim.footprints import Column
+from emuron.sim.orders import ordered
 from emuron.sim.sites import Sites
 from emuron.sim.timing_code import CoreCode
 from emuron.sim.timing_tables import Queues, build_tables
@@ -119,7 +120,9 @@ class TimingSimulator:
         sites = Sites(program, count)
         long = self._numba == "auto" and len(sites) >= _COMPILE_FROM and has_numba()
         nodes = schedule(sites, numba=long or self._numba is True)
-        return CoreCode(sites, nodes, partial(self._collective_ps, cores), search=self._skip)
+        return CoreCode(
+            sites, ordered(sites, nodes), partial(self._collective_ps, cores), search=self._skip
+        )
 
     def _collective_ps(self, cores: int, cost: CollectiveCost) -> int:
         """Return the time of a collective among ranks of so many cores."""
