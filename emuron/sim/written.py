@@ -64,7 +64,7 @@ class Written:
         """Note that a part is written, if rectangles can say so; return whether they can."""
         if self.mask is not None:
             return False
-        if self.covers(part):
+        if not self.unwritten or self.covers(part):
             return True
         others = [known for known in self.rectangles if not _holds(part, known)]
         if len(others) >= _MOST_RECTANGLES or any(_overlap(known, part) for known in others):

@@ -58,6 +58,13 @@ def test_a_partial_overlap_is_left_to_a_mask():
     assert not written.add((4, 5, 0, 1))
 
 
+def test_a_write_to_what_is_all_written_changes_nothing():
+    written = Written(ROWS * PITCH, PITCH)
+    assert written.add((0, ROWS, 0, PITCH))
+    assert written.add((0, 1, 0, 1))
+    assert written.unwritten == 0
+
+
 def test_all_rows_make_everything_written():
     written = Written(ROWS * PITCH, PITCH)
     for row in range(ROWS):
