@@ -14,7 +14,7 @@ from emuron.errors import UsageError
 from emuron.trace.atomic import replacing
 from emuron.trace.trace import COLUMN_TYPES, Repeat, Trace
 
-_FORMAT = 1
+_FORMAT = 2
 _DAMAGED = (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error)
 
 

@@ -73,6 +73,8 @@ def unfold(trace: Trace, most_events: int = 1_000_000) -> Trace:
         group=trace.group[row],
         bytes=trace.bytes[row],
         flops=trace.flops[row],
+        blocker=trace.blocker[row],
+        lag_ps=trace.lag_ps[row],
         repeats=(),
     )
 

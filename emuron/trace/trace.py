@@ -1,9 +1,10 @@
 """Trace: what happened when, as frozen NumPy columns; the one thing that observers read.
 
 Time is in picoseconds from the start of the run. An event belongs to a queue (an engine or a DMA
-ring), carries a label (the instruction), a group (the layer or source line), the bytes it moved and
-the FLOPs it did. A `Repeat` says that some events happened `count` times, `period_ps` apart, of
-which the trace holds the first: skipped iterations and repeated layers are exact, yet not stored.
+ring), carries a label (the instruction), a group (the layer or source line), the bytes it moved,
+the FLOPs it did, and the queue that it waited for last. A `Repeat` says that some events happened
+`count` times, `period_ps` apart, of which the trace holds the first: skipped iterations and
+repeated layers are exact, yet not stored.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ COLUMN_TYPES: Mapping[str, Any] = MappingProxyType(
         "group": np.int32,
         "bytes": np.int64,
         "flops": np.int64,
+        "blocker": np.int16,
+        "lag_ps": np.int64,
     }
 )
 """The columns of a trace, in the order of its text form, and their types."""
@@ -59,6 +62,10 @@ class Trace:
     `total_ps` counts every repetition. `counters` maps a name to (t_ps, value), a level that holds
     until the next sample. `metadata` is json-able; `summarize` reads `pe_peak_tflops`,
     `hbm_gb_per_s` and `hbm_bytes_moved` from it.
+
+    `blocker` is the queue whose event an event could not start before, its own where only its turn
+    counted, -1 where nothing held it up or it is not known; that event ended `lag_ps` before the
+    start.
     """
 
     queue_names: tuple[str, ...]
@@ -71,6 +78,8 @@ class Trace:
     group: NDArray[np.int32]
     bytes: NDArray[np.int64]
     flops: NDArray[np.int64]
+    blocker: NDArray[np.int16]
+    lag_ps: NDArray[np.int64]
     counters: Mapping[str, Counter]
     total_ps: int
     metadata: Mapping[str, Any]
@@ -165,7 +174,7 @@ class TraceBuilder:
         """Record one event and return its row."""
         row = len(self)
         ids = (self.label(label), self.group(group))
-        self._rows.extend((self.queue(queue), start_ps, end_ps, *ids, bytes, flops))
+        self._rows.extend((self.queue(queue), start_ps, end_ps, *ids, bytes, flops, -1, 0))
         return row
 
     def add_columns(
@@ -177,11 +186,13 @@ class TraceBuilder:
         group: ArrayLike,
         bytes: ArrayLike = 0,
         flops: ArrayLike = 0,
+        blocker: ArrayLike = -1,
+        lag_ps: ArrayLike = 0,
     ) -> int:
         """Record events given as columns of numbers (scalars broadcast); return the first row."""
         first = len(self)
         self._flush()
-        given = (queue, start_ps, end_ps, label, group, bytes, flops)
+        given = (queue, start_ps, end_ps, label, group, bytes, flops, blocker, lag_ps)
         columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(c, np.int64)) for c in given))
         self._blocks.append(
             {name: c.astype(t) for (name, t), c in zip(COLUMN_TYPES.items(), columns, strict=True)}
@@ -227,6 +238,8 @@ class TraceBuilder:
             ids[2][trace.group],
             trace.bytes,
             trace.flops,
+            np.append(ids[0], -1)[trace.blocker],
+            trace.lag_ps,
         )
         for name, (times, values) in trace.counters.items():
             own = self._counters.setdefault(name, ([], []))
@@ -319,13 +332,14 @@ def _check_columns(trace: Trace) -> None:
             raise UsageError(
                 f"Trace column '{name}' has shape {shape}; 'start_ps' has {size} rows."
             )
-    for name, names in (
-        ("queue", trace.queue_names),
-        ("label", trace.labels),
-        ("group", trace.groups),
+    for name, names, least in (
+        ("queue", trace.queue_names, 0),
+        ("label", trace.labels, 0),
+        ("group", trace.groups, 0),
+        ("blocker", trace.queue_names, -1),
     ):
         ids = getattr(trace, name)
-        if size and not 0 <= int(ids.min()) <= int(ids.max()) < len(names):
+        if size and not least <= int(ids.min()) <= int(ids.max()) < len(names):
             raise UsageError(
                 f"Trace column '{name}' holds {ids.min()} to {ids.max()}; "
                 f"there are {len(names)} names."

@@ -38,8 +38,7 @@ class Item:
 def total_ps(program: Program, chip: Chip) -> Fraction:
     """Return when a program without loops ends."""
     core = program.core
-    sites = Sites(program)
-    queues = [sites.queue_names[queue] for queue in sites.queue]
+    queues = [Sites(program).queue_names[site.queue] for site in Sites(program).all]
     items = _items(program, queues)
     _connect(items, Fraction(core.timing.semaphore_ns) * SECOND)
     machine = _Machine(core, chip)

@@ -24,8 +24,8 @@ def test_text_form_shows_every_name_event_and_repeat():
         'group 0 "layer0"\ngroup 1 ""\n'
         "repeat start_ps=0 period_ps=30 count=4 rows=0:2\n"
         'counter "sbuf_bytes" 5:128\n'
-        "events queue start_ps end_ps label group bytes flops\n"
-        "0 10 30 0 0 0 7\n1 0 10 1 1 64 0\n"
+        "events queue start_ps end_ps label group bytes flops blocker lag_ps\n"
+        "0 10 30 0 0 0 7 -1 0\n1 0 10 1 1 64 0 -1 0\n"
     )
 
 
