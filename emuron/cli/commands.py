@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, CommandLine] = MappingProxyType(
             "emuron.cli.validate:validate", "Predict a table of measurements and print the error."
         ),
         "kernel": CommandLine(
-            "emuron.cli.kernel:app", "Run NKI kernels written by hand.", "Kernels"
+            "emuron.cli.kernel:app", "Run and profile NKI kernels written by hand.", "Kernels"
         ),
         "serve": CommandLine(
             "emuron.cli.serve:serve", "Serve a language model over the OpenAI API.", "Serving"

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from emuron.cli.kernel_options import (
+    CaseName,
+    File,
+    Input,
+    KernelName,
+    NoData,
+    ReportPath,
+    Target,
+    TracePath,
+)
+from emuron.cli.kernel_profile import diff, profile
 from emuron.cli.output import Json, print_json, print_table, progress
 from emuron.errors import UsageError
 
@@ -24,41 +35,14 @@ _BUSY = {
     "DMA": "dma",
 }
 
-app = typer.Typer(no_args_is_help=True, help="Run NKI kernels written by hand.")
+app = typer.Typer(no_args_is_help=True, help="Run and profile NKI kernels written by hand.")
+app.command("profile")(profile)
+app.command("diff")(diff)
 
 
 @app.callback()
 def kernel() -> None:
-    """Run NKI kernels written by hand."""
-
-
-File = Annotated[Path, typer.Argument(help="A Python file with kernels (@nki.jit).")]
-KernelName = Annotated[str | None, typer.Option("--kernel", help="Run this kernel only.")]
-CaseName = Annotated[
-    str | None, typer.Option("--case", help="Run the cases whose name contains this.")
-]
-Input = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input",
-        help="An argument of --kernel: a=f32[128,512] (random numbers), scale=0.5; once for each.",
-    ),
-]
-Target = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        help="Chip, generation or instance: inf2, trn1, trn2, trn3, gen3, inf2.xlarge. Default: "
-        "NEURON_PLATFORM_TARGET_OVERRIDE, else trn2.",
-    ),
-]
-NoData = Annotated[
-    bool, typer.Option("--no-data", help="Time the kernels without computing anything.")
-]
-TracePath = Annotated[
-    Path | None, typer.Option("--trace", help="Write a Perfetto timeline: out.json or .json.gz.")
-]
-ReportPath = Annotated[Path | None, typer.Option("--report", help="Write an HTML report.")]
+    """Run and profile NKI kernels written by hand."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index, base_of
 from emuron.isa.tensor import AccessPattern, Indirection, MemoryRegion
-from emuron.nki.registers import VirtualRegister
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
@@ -29,8 +28,6 @@ def run_time_index(index: Any, owner: str, method: str, one: bool = True) -> Acc
 
     With `one` it must hold one element. Raises UsageError.
     """
-    if isinstance(index, VirtualRegister):
-        index = index.now()
     if not isinstance(index, AccessPattern):
         raise UsageError(
             f"{method}: the run-time index of {owner} is {index!r}; give a tile of integers in "
@@ -71,7 +68,7 @@ def shifted(
             f"{method}: the partition dimension of {view.name} cannot be addressed at run time. "
             "Move the data with nisa.dma_copy, or index it with an int."
         )
-    index = run_time_index(index, view.name, method)
+    run_time_index(index, view.name, method)
     return Indirection("scalar", index, view.strides[axis], limit)
 
 
@@ -83,7 +80,7 @@ def rows(view: NkiTensor, dim: int, index: AccessPattern) -> NkiTensor:
             "dimension 0 of a tensor in HBM."
         )
     _refuse_second(view.name, view.indirection, "vector_select")
-    index = run_time_index(index, view.name, "vector_select", one=False)
+    run_time_index(index, view.name, "vector_select", one=False)
     made = view._like((index.shape[0], *view.shape[1:]), view.strides, view.offset)
     made.indirection = Indirection("vector", index, view.strides[0], view.shape[0])
     return made
@@ -166,34 +163,33 @@ def with_offset(
         )
     limit = base.shape[axis]
     if vector_offset is not None:
-        index = _row_index(made, axis, vector_offset)
-        made.indirection = Indirection("vector", index, stride, limit)
+        _check_rows(made, axis, vector_offset)
+        made.indirection = Indirection("vector", vector_offset, stride, limit)
     elif isinstance(scalar_offset, AccessPattern):
-        index = run_time_index(scalar_offset, base.name, "ap")
-        made.indirection = Indirection("scalar", index, stride, limit)
+        run_time_index(scalar_offset, base.name, "ap")
+        made.indirection = Indirection("scalar", scalar_offset, stride, limit)
     else:
-        step = operator.index(scalar_offset)
-        if not 0 <= step < limit:
+        index = operator.index(scalar_offset)
+        if not 0 <= index < limit:
             raise OutOfBoundsError(
-                f"ap: scalar_offset={step} is outside dimension {axis} of {base.name} "
+                f"ap: scalar_offset={index} is outside dimension {axis} of {base.name} "
                 f"{list(base.shape)}, whose size is {limit}."
             )
-        made.offset = made.offset + step * stride
+        made.offset = made.offset + index * stride
 
 
-def _row_index(made: NkiTensor, axis: int, index: Any) -> AccessPattern:
+def _check_rows(made: NkiTensor, axis: int, index: Any) -> None:
     if made.buffer.is_on_chip or axis != 0:
         raise UsageError(
             f"ap: vector_offset with indirect_dim={axis} of {made.name} in {made.buffer.value}; it "
             "chooses rows (indirect_dim=0) of a tensor in HBM."
         )
-    found = run_time_index(index, made.name, "ap", one=False)
-    if found.size < made.shape[0]:
+    run_time_index(index, made.name, "ap", one=False)
+    if index.size < made.shape[0]:
         raise UsageError(
-            f"ap: the pattern has {made.shape[0]} rows, vector_offset {list(found.shape)} has "
-            f"{found.size} indices. Give one for each row."
+            f"ap: the pattern has {made.shape[0]} rows, vector_offset {list(index.shape)} has "
+            f"{index.size} indices. Give one for each row."
         )
-    return found
 
 
 def check_pattern(made: AccessPattern) -> None:

@@ -14,6 +14,8 @@ from markupsafe import Markup
 from emuron.trace import quantity
 from emuron.trace.atomic import replacing
 from emuron.trace.charts import Ceilings, RooflinePoint
+from emuron.trace.hints import Hint
+from emuron.trace.line_use import LineUse
 from emuron.trace.page import build_page
 from emuron.trace.summary import Summary, summarize
 from emuron.trace.timeline import timeline_data
@@ -59,7 +61,8 @@ class RunReport:
     `latency_ps` is the trace's total unless given. `unit` is what throughput and costs count
     ("inference", "token"). `ceilings` and `points` (roofline) come from the trace's metadata
     (`pe_peak_tflops` or `pe_peaks_tflops` by dtype, `hbm_gb_per_s`) and groups unless given;
-    `metadata["capacities"]` maps a counter's name to its limit.
+    `metadata["capacities"]` maps a counter's name to its limit. `lines` and `hints` are those of a
+    kernel's profile.
     """
 
     title: str
@@ -81,6 +84,8 @@ class RunReport:
     fidelity: tuple[Fidelity, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    lines: tuple[LineUse, ...] = ()
+    hints: tuple[Hint, ...] = ()
 
     def headline(self, summary: Summary) -> tuple[Figure, ...]:
         """Return the headline figures that are known, the most asked for first."""

@@ -1,0 +1,56 @@
+"""The work of recorded kernels, counted by hand."""
+
+import emuron.nki as nki
+import emuron.nki.isa as nisa
+import emuron.nki.language as nl
+from emuron.nki.launch import run_kernel
+from emuron.nki.line_profile import profile_run
+from emuron.nki.work import traffic_of, work_of
+
+
+@nki.jit
+def doubled(x):
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    for _ in range(4):
+        tile = nl.ndarray((64, 256), x.dtype, buffer=nl.sbuf)
+        nisa.dma_copy(dst=tile, src=x)
+        nisa.tensor_scalar(tile, tile, nl.multiply, 2.0)
+        nisa.dma_copy(dst=out, src=tile)
+    return out
+
+
+def run():
+    return run_kernel(doubled, [nki.ShapeDtype((64, 256), "bfloat16")], execute=False)
+
+
+def test_equal_instructions_of_a_line_are_counted_together():
+    run_ = run()
+    load, scale, store = work_of(run_.program)
+    assert [w.mnemonic for w in (load, scale, store)] == ["dma_copy", "tensor_scalar", "dma_copy"]
+    assert {w.count for w in (load, scale, store)} == {4}
+    assert (load.engine, load.bytes, load.row_bytes, load.descriptors) == ("dma", 32768, 512, 64)
+    assert (scale.engine, scale.partitions, scale.elements) == ("vector", 64, 256)
+    assert scale.dtypes == ("bfloat16", "bfloat16")
+    assert not scale.reads_psum
+
+
+def test_traffic_counts_every_read_and_write_of_a_tensor():
+    found = {t.tensor: t for t in traffic_of(run().program)}
+    assert found["x"].read_bytes == 4 * found["x"].size_bytes == 4 * 64 * 256 * 2
+    assert [t.written_bytes for t in found.values() if t.tensor != "x"] == [4 * 64 * 256 * 2]
+
+
+def test_lines_carry_their_source_text_and_file():
+    profile = profile_run(run(), "small")
+    scale = next(line for line in profile.lines if "tensor_scalar" in line.instructions)
+    assert scale.source == "nisa.tensor_scalar(tile, tile, nl.multiply, 2.0)"
+    assert scale.path == __file__
+    assert scale.line.startswith("test_work.py:")
+    assert profile.measured.cores == 1
+
+
+def test_files_of_one_name_are_told_apart():
+    program = run().program
+    assert program.file_name("/a/b/kernel.py") == "kernel.py"
+    assert program.file_name("/a/c/kernel.py") == "c/kernel.py"
+    assert program.file_name("/a/b/kernel.py") == "kernel.py"
