@@ -18,11 +18,12 @@ from emuron.isa.instruction import flat_operands, instruction_class
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.numerics.dtypes import dtype
+from emuron.sim.compiled import has_numba
 from emuron.sim.dependencies import schedule
 from emuron.sim.sites import Sites
-from emuron.sim.timing import TimingSimulator, as_arrays, simulate
-from emuron.sim.timing_compiled import has_numba
-from emuron.sim.timing_tables import build_tables
+from emuron.sim.timing import TimingSimulator, simulate
+from emuron.sim.timing_code import CoreCode
+from emuron.sim.timing_tables import Queues, build_tables
 
 REGISTERED = (dma, scalar_engine, tensor_engine, vector_copies)
 BANKS = 4  # PSUM banks that one load of the moving operand feeds
@@ -79,10 +80,10 @@ def matmul(target: Chip, size: int, *, softmax_like: bool) -> Program:
 def flat(program: Program, compiled: bool) -> float:
     """Return CPU seconds of the engine alone, the waits given."""
     sites = Sites(program)
-    tables = build_tables(sites, schedule(sites), 1 << 40, search=False, history=len(program))
-    tables = as_arrays(tables) if compiled else tables
+    queues = Queues([CoreCode(sites, schedule(sites), search=False)])
+    tables = build_tables(queues, program.core, 1 << 40)
     begin = time.process_time()
-    simulate(tables, compiled, sites)
+    simulate(tables, compiled, queues)
     return time.process_time() - begin
 
 

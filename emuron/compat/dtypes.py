@@ -79,13 +79,13 @@ for _format in DTYPES.values():
     setattr(dtype, _format, _format)
 
 
-def static_cast(array: Any, kind: Any) -> NDArray[Any]:
+def static_cast(array: Any, dtype: Any) -> NDArray[Any]:
     """Return an array in another format, rounded to nearest even.
 
     A packed format takes [..., 4F] to [..., F], and back from it. Raises UsageError for a last axis
     that is no multiple of four.
     """
-    array, target = np.asarray(array), to_dtype(kind)
+    array, target = np.asarray(array), to_dtype(dtype)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     source = to_dtype(array.dtype)

@@ -48,6 +48,8 @@ class Timing:
     accumulator_read_cycles: int  # reading an engine's accumulator out
     max8_fixed_cycles: int  # fixed part of max8, find_index8, match_replace8
     gather_cycles_per_element: int  # nc_n_gather
+    search_cycles_per_element: int  # nonzero_with_count, sequence_bounds
+    topk_cycles_per_element: int  # topk, of the elements searched; one more for each one found
     local_gather_index_bytes: int  # the two constants of local_gather's published formula
     local_gather_word_bytes: int
     branch_cycles: int  # sequencer branch
@@ -183,6 +185,8 @@ class Limits:
     dma_compute_max_sources: int
     dma_transpose_max_last_dim: int
     custom_gpsimd_transfer_bytes: int  # sendrecv through GpSimd DMA, 32-bit types, per partition
+    vector_generator_words: int  # state of the random number generator of one lane
+    gpsimd_generator_words: int
     registers_per_engine: int
     semaphores: int
     events: int
@@ -194,6 +198,10 @@ class Limits:
     mx_k: int | None = None  # contraction of a microscaled matmul
     mx_group: int | None = None
     mx_partition_multiple: int | None = None
+
+    def generator_words(self, engine: str) -> int:
+        """Return the words of a lane's generator state on the vector or gpsimd engine."""
+        return self.vector_generator_words if engine == "vector" else self.gpsimd_generator_words
 
     def start_partitions_for(self, partitions: int) -> tuple[int, ...]:
         """Return the start partitions allowed to an access of `partitions` partitions."""

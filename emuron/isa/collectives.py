@@ -49,7 +49,7 @@ class Sendrecv(Meeting):
         """Refuse other memories, unequal tiles and too much for the GpSimd engine's DMA."""
         _check_cores(self, core)
         for name in ("src", "dst"):
-            limits.check_tile(self, core, name, limits.SBUF)
+            limits.check_buffer(self, core, name, limits.SBUF)
         limits.check_same_dtype(self, "src", "dst")
         limits.check_same_elements(self, "src", "dst")
         limits.check_operator(self, "dma_engine", DMA_ENGINES)

@@ -44,8 +44,8 @@ class RegisterLoad(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse anything but one element of at most 32 bits outside PSUM."""
-        limits.check_tile(self, core, "dst", REGISTER)
-        limits.check_tile(self, core, "src", limits.SBUF_OR_HBM)
+        limits.check_buffer(self, core, "dst", REGISTER)
+        limits.check_buffer(self, core, "src", limits.SBUF_OR_HBM)
         _check_one(self, "src", self.src)
 
     def compute(self, ops: Any, src: Any) -> Any:
@@ -71,8 +71,8 @@ class RegisterStore(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse anything but one element outside PSUM."""
-        limits.check_tile(self, core, "dst", limits.SBUF_OR_HBM)
-        limits.check_tile(self, core, "src", REGISTER)
+        limits.check_buffer(self, core, "dst", limits.SBUF_OR_HBM)
+        limits.check_buffer(self, core, "src", REGISTER)
         _check_one(self, "dst", self.dst)
 
     def compute(self, ops: Any, src: Any) -> Any:
@@ -98,8 +98,8 @@ class RegisterMove(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse operands that are no registers."""
-        limits.check_tile(self, core, "dst", REGISTER)
-        limits.check_tile(self, core, "src", REGISTER)
+        limits.check_buffer(self, core, "dst", REGISTER)
+        limits.check_buffer(self, core, "src", REGISTER)
 
     def compute(self, ops: Any, src: Any) -> Any:
         """Return the source."""

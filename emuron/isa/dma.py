@@ -101,7 +101,7 @@ class DmaCopy(Instruction):
     def check(self, core: NeuronCore) -> None:
         """Refuse PSUM, unequal sizes, and descriptor modes that cannot do the transfer."""
         for name in ("dst", "src"):
-            limits.check_tile(self, core, name, limits.SBUF_OR_HBM)
+            limits.check_buffer(self, core, name, limits.SBUF_OR_HBM)
         if self.dst.size != self.src.size:
             raise self.refuse(
                 f"dst {list(self.dst.shape)} has {self.dst.size} elements, "
@@ -173,7 +173,7 @@ class DmaTranspose(Instruction):
     def check(self, core: NeuronCore) -> None:
         """Refuse PSUM, other permutations, unequal dtypes and shapes that do not correspond."""
         for name in ("dst", "src"):
-            limits.check_tile(self, core, name, limits.SBUF_OR_HBM)
+            limits.check_buffer(self, core, name, limits.SBUF_OR_HBM)
         limits.check_same_dtype(self, "dst", "src")
         rank = len(self.src.shape)
         default = DEFAULT_AXES.get(rank)
@@ -268,7 +268,7 @@ class DmaCompute(Instruction):
     def check(self, core: NeuronCore) -> None:
         """Refuse PSUM, unequal sizes and reductions other than a plain sum."""
         for name, _ in self.operands:
-            limits.check_tile(self, core, name, limits.SBUF_OR_HBM)
+            limits.check_buffer(self, core, name, limits.SBUF_OR_HBM)
         limits.check_operator(self, "reduce_op", ("add",))
         limits.check_operator(self, "oob_mode", OOB_MODES)
         for src in self.sources:

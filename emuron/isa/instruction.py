@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from emuron.errors import HardwareLimitError, UnknownNameError, UsageError
 from emuron.isa.tensor import AccessPattern
@@ -47,6 +47,19 @@ class DmaCost:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectiveCost:
+    """What a collective moves: bytes of a rank's larger side, among so many ranks.
+
+    A coalesced one starts together with the one before it.
+    """
+
+    kind: str
+    bytes: int
+    ranks: int
+    coalesced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """How long an instruction keeps its engine busy, in cycles of that engine.
 
@@ -61,6 +74,19 @@ class Cost:
     table: str | None = None
     flops: int = 0
     dma: DmaCost | None = None
+    collective: CollectiveCost | None = None
+
+
+class Band(NamedTuple):
+    """The partitions of an operand that are touched: `blocks` times the first `rows` of `step`.
+
+    Where the blocks are `independent`, one that nothing has written is read as zeros.
+    """
+
+    blocks: int
+    rows: int
+    step: int
+    independent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +122,27 @@ class Instruction:
 
         `compute` then gets their content, fp32 [P, 1] or None if undefined, as its last argument
         and returns the new content as its last value.
+        """
+        return None
+
+    @property
+    def generator(self) -> str | None:
+        """The engine whose random number generator takes part; None for most instructions.
+
+        `compute` then gets its state, uint32 [128, words] (all lanes), as its last argument and
+        returns the new state as its last value.
+        """
+        return None
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Operands that are handed over as stored bits although `raw` is false."""
+        return ()
+
+    def band(self, name: str) -> Band | None:
+        """Return which partitions of an operand are touched, None for all of them.
+
+        `compute` sees the touched ones only, one after another.
         """
         return None
 
@@ -215,13 +262,8 @@ class FormTable:
         `operands` follow `cls.operands`; `attributes` follow `cls.attributes` and must be hashable
         (missing ones at the end take their defaults).
         """
-        parts: list[object] = [cls, attributes]
-        for operand in operands:
-            if isinstance(operand, AccessPattern):
-                parts += operand.layout()
-            else:
-                parts.append(operand)
-        key = tuple(parts)
+        parts = [o.layout if isinstance(o, AccessPattern) else o for o in operands]
+        key = (cls, attributes, *parts)
         try:
             found = self._by_key.get(key)
         except TypeError:
@@ -231,6 +273,10 @@ class FormTable:
             self._by_key[key] = found
         return found
 
+    def is_like(self, other: FormTable) -> bool:
+        """Return whether another table has the same forms in the same order."""
+        return self.core == other.core and list(self._by_key) == list(other._by_key)
+
     def _add(
         self,
         cls: type[Instruction],
@@ -238,7 +284,8 @@ class FormTable:
         attributes: tuple[object, ...],
     ) -> Form:
         named: dict[str, Any] = {
-            name: value for (name, _), value in zip(cls.operands, operands, strict=True)
+            name: value.plain() if isinstance(value, AccessPattern) else value
+            for (name, _), value in zip(cls.operands, operands, strict=True)
         }
         if not all(_fits(kind, named[name]) for name, kind in cls.operands):
             raise _unusable(cls, operands, attributes)

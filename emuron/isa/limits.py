@@ -33,6 +33,21 @@ def check_tile(
 
     An operand that is absent or an immediate passes.
     """
+    check_buffer(instruction, core, name, buffers)
+    operand: Operand = getattr(instruction, name)
+    if isinstance(operand, AccessPattern) and operand.buffer.is_on_chip:
+        _check_partitions(instruction, core, name, operand)
+        _check_free_size(instruction, core, name, operand)
+
+
+def check_buffer(
+    instruction: Instruction, core: NeuronCore, name: str, buffers: tuple[MemoryRegion, ...]
+) -> None:
+    """Refuse an operand in the wrong memory or of a dtype that the generation lacks.
+
+    This is all that a DMA transfer requires: it may start at any partition. An operand that is
+    absent or an immediate passes.
+    """
     operand: Operand = getattr(instruction, name)
     if not isinstance(operand, AccessPattern):
         return
@@ -43,9 +58,6 @@ def check_tile(
             f"Copy it to {allowed} first.",
         )
     check_dtype_exists(instruction, core, name, operand)
-    if operand.buffer.is_on_chip:
-        _check_partitions(instruction, core, name, operand)
-        _check_free_size(instruction, core, name, operand)
 
 
 def _name(operand: AccessPattern) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emuron.errors import UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex
 from emuron.isa.instruction import Form, FormTable
 from emuron.isa.tensor import AccessPattern, Tensor
@@ -37,6 +38,12 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.form)
+
+    @property
+    def columns(self) -> tuple[object, ...]:
+        """All that the block holds, for comparison (slopes without the loops they belong to)."""
+        slopes = {k: [c for _, c in terms] for k, terms in self.slopes.items()}
+        return self.form, self.group, self.first, self.tensor, self.offset, slopes
 
     def append(self, form: int, group: int, operands: Iterable[tuple[int, Index]]) -> None:
         """Add one instruction; `operands` are (tensor number, offset)."""
@@ -97,8 +104,9 @@ class Program:
     """Instructions in order for one core, with the tensors and forms they name.
 
     Grows while it is recorded; `freeze` ends that. `groups` names what instructions belong to
-    (a layer of a model, a source line of a kernel); `files` holds the path of each source file by
-    the name that groups call it.
+    (a layer of a model, a source line of a kernel), `files` the paths of the files they name.
+    `labels` has the rows of the text that a name was given to, `orders` the rows that a row must
+    wait for although its data does not ask for it.
     """
 
     def __init__(self, name: str, core: NeuronCore) -> None:
@@ -109,6 +117,8 @@ class Program:
         self.groups: list[str] = []
         self.body: list[Block | Loop] = []
         self.frozen = False
+        self.labels: dict[str, list[int]] = {}
+        self.orders: dict[int, set[int]] = {}
         self.files: dict[str, str] = {}
         self.tensor_numbers: Mapping[Tensor, int] = _Numbers(self.tensors)
         self._group_numbers: dict[str, int] = {}
@@ -130,6 +140,15 @@ class Program:
             self.groups.append(group)
         return number
 
+    def order(self, consumer: int, producer: int) -> None:
+        """Let one row of the text wait for an earlier one; raise UsageError if it is not."""
+        if producer >= consumer:
+            raise UsageError(
+                f"Instruction {consumer} cannot wait for instruction {producer}, which the kernel "
+                "issues later: programs keep the order they are written in. Issue it earlier."
+            )
+        self.orders.setdefault(consumer, set()).add(producer)
+
     def file_name(self, path: str) -> str:
         """Return what groups call a source file: as much of its path as tells it from others."""
         parts = Path(path).parts
@@ -146,6 +165,15 @@ class Program:
     def __len__(self) -> int:
         """Count the instructions executed, loops multiplied out."""
         return _count(self.body)
+
+    def is_like(self, other: Program) -> bool:
+        """Return whether another program has the same instructions on tensors alike."""
+        return (
+            self.table.is_like(other.table)
+            and [(t.shape, t.dtype, t.buffer) for t in self.tensors]
+            == [(t.shape, t.dtype, t.buffer) for t in other.tensors]
+            and _alike(self.body, other.body)
+        )
 
     def leaves(self) -> Iterator[tuple[Block, tuple[LoopIndex, ...]]]:
         """Yield each Block with the indices of the loops around it, outermost first."""
@@ -176,6 +204,20 @@ class Program:
         lines = [f"program {self.name} on {self.core.version}"]
         _write(self, self.body, "  ", lines)
         return "\n".join(lines) + "\n"
+
+
+def _alike(some: list[Block | Loop], others: list[Block | Loop]) -> bool:
+    if len(some) != len(others):
+        return False
+    for a, b in zip(some, others, strict=True):
+        if isinstance(a, Loop) or isinstance(b, Loop):
+            if not (isinstance(a, Loop) and isinstance(b, Loop)) or a.index.trip != b.index.trip:
+                return False
+            if not _alike(a.body, b.body):
+                return False
+        elif a.columns != b.columns:
+            return False
+    return True
 
 
 def _count(body: list[Block | Loop]) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emuron.isa.affine import Affine, Index, base_of, last_of
 from emuron.numerics.dtypes import DType
@@ -107,15 +107,36 @@ class Indirection:
     limit: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """A view but for its tensor and offset; equal ones are one object, compared by identity.
+
+    `place` is the start partition in SBUF, the offset (and the address, if given) in PSUM, where
+    banks matter, and None in HBM; `indirect` is the rule of run-time addressing.
+    """
+
+    kind: StorageKind
+    dtype: DType
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    place: object
+    indirect: tuple[object, ...] | None
+
+
+_layout = cache(Layout)
+
+
 class AccessPattern:
     """A strided view of a Tensor: element (i, …) is base element `offset + Σ stride·i`.
 
     `shape`, `strides` and `offset` count elements of the view's `dtype`. On chip, dimension 0 runs
     over partitions with a stride of the elements per partition, so that `offset` divides into
-    (start partition, free offset). `offset` may be Affine inside a loop of the compiler.
+    (start partition, free offset). `offset` may be Affine inside a loop of the compiler. `layout`
+    is all that an instruction's limits and cost may depend on: equal layouts mean equal checks,
+    equal cost and equal code in the simulator.
     """
 
-    __slots__ = ("tensor", "shape", "strides", "offset", "dtype", "indirection")
+    __slots__ = ("tensor", "shape", "strides", "offset", "dtype", "indirection", "layout")
 
     tensor: Tensor
     shape: tuple[int, ...]
@@ -123,6 +144,7 @@ class AccessPattern:
     offset: Index
     dtype: DType
     indirection: Indirection | None
+    layout: Layout
 
     def __init__(
         self,
@@ -197,12 +219,23 @@ class AccessPattern:
         """Whether the innermost dimension has unit stride."""
         return self.shape[-1] == 1 or self.strides[-1] == 1
 
-    def layout(self) -> tuple[object, ...]:
-        """Return all that an instruction's limits and cost may depend on; hashable.
+    if not TYPE_CHECKING:  # a checker knows the slots
 
-        Equal layouts mean equal checks, equal cost and equal code in the simulator: memory,
-        dtype, shape, strides, start partition and, in PSUM, the byte offset within the tensor.
-        """
+        def __getattr__(self, name: str) -> Layout:
+            # Reached for a slot that is not filled yet: the layout is found on first use.
+            if name != "layout":
+                raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
+            found = self.layout = self._find_layout()
+            return found
+
+    def plain(self) -> AccessPattern:
+        """Return this view as an AccessPattern proper, which keeps no contents alive."""
+        rule = self.indirection
+        if rule is not None:
+            rule = replace(rule, index=rule.index.plain())
+        return AccessPattern(self.tensor, self.shape, self.strides, self.offset, self.dtype, rule)
+
+    def _find_layout(self) -> Layout:
         tensor = self.tensor
         kind = tensor.kind
         place: Any = None
@@ -216,11 +249,11 @@ class AccessPattern:
                 place //= row
                 if isinstance(tensor.address, tuple):
                     place += tensor.address[0]
-        if self.indirection is None:
-            return (kind, self.dtype, self.shape, self.strides, place)
-        rule = self.indirection
-        indirect = (rule.kind, rule.stride, rule.limit, rule.index.layout())
-        return (kind, self.dtype, self.shape, self.strides, place, indirect)
+        indirect: tuple[object, ...] | None = None
+        if self.indirection is not None:
+            rule = self.indirection
+            indirect = (rule.kind, rule.stride, rule.limit, rule.index.layout)
+        return _layout(kind, self.dtype, self.shape, self.strides, place, indirect)
 
     def __repr__(self) -> str:
         return (

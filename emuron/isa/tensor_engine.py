@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from emuron.errors import HardwareLimitError
 from emuron.isa import limits
 from emuron.isa.instruction import Cost, In, InOut, Instruction, Out, instruction
 from emuron.isa.tensor import AccessPattern, MemoryRegion
@@ -14,6 +15,45 @@ if TYPE_CHECKING:
 
 FP32_TYPES = ("float32", "tfloat32")  # four passes, and never mixed with narrower operands
 DOUBLE_ROW_TYPES = ("float8_e4m3", "float8_e5m2", "float8_e4m3fn")
+
+
+class Product(Protocol):
+    """An instruction that multiplies [K, M] by [K, N] into [M, N] in PSUM."""
+
+    @property
+    def dst(self) -> AccessPattern:
+        """The destination [M, N]."""
+
+    @property
+    def moving(self) -> AccessPattern:
+        """The moving operand."""
+
+    @property
+    def tile_position(self) -> tuple[int, ...] | None:
+        """First row and column of the part of the array."""
+
+    @property
+    def tile_size(self) -> tuple[int, ...] | None:
+        """Rows and columns of the part of the array."""
+
+    @property
+    def double_row(self) -> bool:
+        """Whether two rows of each partition are contracted at once."""
+
+    @property
+    def rows(self) -> int:
+        """Partitions of the stationary operand."""
+
+    @property
+    def columns(self) -> int:
+        """M."""
+
+    @property
+    def moving_columns(self) -> int:
+        """N."""
+
+    def refuse(self, problem: str, way_out: str) -> HardwareLimitError:
+        """Return the error for an illegal operand."""
 
 
 @instruction(engine="tensor", nki="nc_matmul")
@@ -69,16 +109,20 @@ class NcMatmul(Instruction):
         limits.check_tile(self, core, "dst", limits.PSUM)
         _check_matmul_dtypes(self, core)
         _check_matmul_shape(self, core)
-        _check_bank(self, core, self.dst)
-        _check_array_tile(self, core)
+        check_bank(self, core, self.dst)
+        check_array_tile(self, core)
 
     def compute(self, ops: Any, dst: Any, stationary: Any, moving: Any) -> Any:
         """Return the product, added to `dst` unless that is None."""
+        product = self.product(ops, stationary, moving)
+        return product if dst is None else ops.add(dst, product)
+
+    def product(self, ops: Any, stationary: Any, moving: Any) -> Any:
+        """Return the product alone."""
         if self.double_row:
             stationary = _stack_rows(ops, stationary, self.rows, self.columns)
             moving = _stack_rows(ops, moving, self.rows, self.moving_columns)
-        product = ops.matmul(ops.transpose(stationary, (1, 0)), moving)
-        return product if dst is None else ops.add(dst, product)
+        return ops.matmul(ops.transpose(stationary, (1, 0)), moving)
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return LoadStationary as set-up and MultiplyMoving as busy time."""
@@ -142,6 +186,11 @@ def _check_matmul_shape(matmul: NcMatmul, core: NeuronCore) -> None:
                     f"{name} is {list(operand.shape)} with perf_mode=double_row",
                     "Its first free dimension must be 2.",
                 )
+    check_product_shape(matmul, core)
+
+
+def check_product_shape(matmul: Product, core: NeuronCore) -> None:
+    """Refuse operands and destinations that do not fit each other or the array."""
     rows, moving_rows = matmul.rows, matmul.moving.partitions
     if rows != moving_rows:
         raise matmul.refuse(
@@ -167,7 +216,7 @@ def _check_matmul_shape(matmul: NcMatmul, core: NeuronCore) -> None:
         )
 
 
-def _check_bank(matmul: Instruction, core: NeuronCore, dst: AccessPattern) -> None:
+def check_bank(matmul: Product, core: NeuronCore, dst: AccessPattern) -> None:
     """Refuse a product that leaves its PSUM bank, where the generation requires one bank."""
     if core.moving_max > core.psum_bank_bytes // 4:
         return  # v4 writes across banks: its moving limit is larger than one
@@ -184,8 +233,9 @@ def _check_bank(matmul: Instruction, core: NeuronCore, dst: AccessPattern) -> No
         )
 
 
-def _check_array_tile(matmul: NcMatmul, core: NeuronCore) -> None:
-    position, size = matmul.tile_position, matmul.tile_size
+def check_array_tile(matmul: Product, core: NeuronCore) -> None:
+    """Refuse a part of the array that does not exist or is too small for the stationary operand."""
+    position, size = matmul.tile_position or (), matmul.tile_size or ()
     if not position and not size:
         return
     if len(position) != 2 or len(size) != 2:

@@ -65,7 +65,7 @@ class RangeSelect(Instruction):
             raise self.refuse(
                 f"indices reach {last - 1}; the limit is {limit - 1}", "Lower range_start."
             )
-        if self.on_false_value != float32.min:
+        if np.float32(self.on_false_value) != float32.min:
             raise self.refuse(
                 f"on_false_value={self.on_false_value}",
                 f"Only the lowest float32, {float32.min}, is possible.",

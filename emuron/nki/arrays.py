@@ -1,4 +1,4 @@
-"""Arrays that users bring: NumPy or PyTorch in, the same kind out."""
+"""Arrays that users bring: NumPy, PyTorch or JAX in, the same kind out."""
 
 from __future__ import annotations
 
@@ -22,14 +22,21 @@ class ShapeDtype:
     dtype: str
 
 
+def framework_of(value: object) -> str | None:
+    """Return whose array a value is: "numpy", "torch" or "jax"; None for anything else."""
+    if isinstance(value, np.ndarray | ShapeDtype):
+        return "numpy"
+    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return "torch"
+    if jax is not None and isinstance(value, jax.Array):
+        return "jax"
+    return None
+
+
 def is_array(value: object) -> bool:
     """Return whether an argument becomes a tensor: an array, or a `ShapeDtype`."""
-    return isinstance(value, np.ndarray | ShapeDtype) or _is_torch(value)
-
-
-def _is_torch(value: object) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    return framework_of(value) is not None
 
 
 def described(value: Any, name: str) -> ShapeDtype:
@@ -46,29 +53,41 @@ def described(value: Any, name: str) -> ShapeDtype:
 
 def to_numpy(value: Any) -> NDArray[Any]:
     """Return a contiguous NumPy array of the stored elements."""
-    if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value).reshape(value.shape)
+    if framework_of(value) != "torch":
+        array = np.asarray(value)
+        return np.ascontiguousarray(array).reshape(array.shape)
     torch = sys.modules["torch"]
     dense = value.detach().cpu().contiguous()
     stored = dense.reshape(-1).view(torch.uint8).numpy()
     return np.asarray(stored.view(to_dtype(value.dtype).np).reshape(dense.shape))
 
 
-def like(value: Any, array: NDArray[Any], kind: DType) -> Any:
-    """Return `array` of dtype `kind` as the kind of array that `value` is."""
-    if not _is_torch(value):
-        return array.view(np.dtype(kind)) if kind.kind == "packed" else array
-    torch = sys.modules["torch"]
-    stored = torch.from_numpy(np.ascontiguousarray(array).reshape(-1).view(np.uint8).copy())
-    name = kind.removesuffix("_")
-    return stored.view(getattr(torch, name)).reshape(array.shape)
+def like(framework: str, array: NDArray[Any], kind: DType) -> Any:
+    """Return `array` of dtype `kind` as an array of a framework."""
+    if framework == "torch":
+        torch = sys.modules["torch"]
+        stored = torch.from_numpy(np.ascontiguousarray(array).reshape(-1).view(np.uint8).copy())
+        return stored.view(getattr(torch, kind.removesuffix("_"))).reshape(array.shape)
+    if framework == "jax":
+        return sys.modules["jax"].numpy.asarray(array)
+    return array.view(np.dtype(kind)) if kind.kind == "packed" else array
 
 
-def write_back(value: Any, array: NDArray[Any], name: str) -> None:
-    """Put new contents into an argument that a kernel wrote to."""
-    if _is_torch(value):
-        value.copy_(like(value, array, to_dtype(value.dtype)))
-        return
-    if not value.flags.writeable:
+def write_back(value: Any, array: NDArray[Any], name: str, *, returned: bool = False) -> None:
+    """Put new contents into an argument that a kernel wrote to; `returned` if it returns them too.
+
+    Raises UsageError for arrays that cannot be written, unless JAX's are returned.
+    """
+    framework = framework_of(value)
+    if framework == "torch":
+        value.copy_(like("torch", array, to_dtype(value.dtype)))
+    elif framework == "jax":
+        if not returned:
+            raise UsageError(
+                f"The kernel writes to argument {name}, and JAX arrays never change. "
+                "Return the tensor from the kernel too."
+            )
+    elif not value.flags.writeable:
         raise UsageError(f"The kernel writes to argument {name}, which is read-only. Pass a copy.")
-    value[...] = array.view(value.dtype)
+    else:
+        value[...] = array.view(value.dtype)

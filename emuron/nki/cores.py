@@ -42,6 +42,7 @@ class Seat:
         self.id = core
         self.cores = team.cores
         self.ranks = team.ranks
+        self.name = team.name_of(core)
         self.place: Callable[[], str] = str
         self.turn = threading.Semaphore(0)
         self.awaited: _Appointment | None = None
@@ -57,6 +58,7 @@ class Seat:
         Raises UsageError where their instructions do not fit, DeadlockError where one never comes.
         """
         topic = instruction.meets(self.id, self.cores)
+        self._team.check_present(instruction, topic[1])
         self._met[topic] += 1
         self._team.attend(self, topic, self._met[topic], (instruction, operands))
 
@@ -115,6 +117,17 @@ class Team:
             raise self._failure
         return [seat.result for seat in self._order]
 
+    def check_present(self, instruction: Meeting, cores: tuple[CoreId, ...]) -> None:
+        """Raise UsageError if one of the cores does not run the kernel."""
+        absent = sorted({core.rank for core in cores if core not in self.seats})
+        if absent:
+            runs = "one rank" if self.ranks == 1 else f"{self.ranks} ranks, from 0 on"
+            raise UsageError(
+                f"{instruction.mnemonic} names rank {', '.join(map(str, absent))}, but the kernel "
+                f"runs on {runs}. Launch it with nki.simulate_ranks(kernel, inputs), where inputs "
+                "has the arguments of each rank."
+            )
+
     def _take_turn(self, seat: Seat, function: Callable[[], Any]) -> None:
         seat.turn.acquire()
         if self._failure is None:
@@ -171,7 +184,7 @@ class Team:
             return read()
         except EmuronError as error:
             if self.seats[core].awaited is not None:
-                error.args = (f"{self._name(core)} at {self.seats[core].place()}: {error}",)
+                error.args = (f"{self.name_of(core)} at {self.seats[core].place()}: {error}",)
             raise
 
     def _pass_on(self, seat: Seat) -> None:
@@ -194,18 +207,26 @@ class Team:
         )
 
     def _situation(self, seat: Seat) -> str:
-        name = self._name(seat.id)
+        name = self.name_of(seat.id)
         meeting = seat.awaited
         if meeting is None:
             return f"{name} has ended"
         (what, _), number = meeting.topic, meeting.number
         pipe = f"pipe {what[1]}, " if isinstance(what, tuple) else ""
-        missing = [self._name(core) for core in meeting.topic[1] if core not in meeting.parts]
+        missing = [self.name_of(core) for core in meeting.topic[1] if core not in meeting.parts]
         mnemonic = meeting.parts[seat.id][0].mnemonic
         return (
             f"{name} at {seat.place()} waits in {mnemonic} ({pipe}number {number}) "
             f"for {' and '.join(missing)}"
         )
 
-    def _name(self, core: CoreId) -> str:
-        return str(core) if self.ranks > 1 else f"core {core.number}"
+    def of_rank(self, rank: int) -> list[Seat]:
+        """Return the seats of a rank's cores."""
+        return [seat for seat in self._order if seat.id.rank == rank]
+
+    def name_of(self, core: CoreId) -> str:
+        """Return what errors call a core: nothing if there is only one."""
+        rank, number = f"rank {core.rank}", f"core {core.number}"
+        if self.ranks > 1:
+            return rank if self.cores == 1 else f"{number} of {rank}"
+        return number if self.cores > 1 else ""

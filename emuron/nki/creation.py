@@ -6,6 +6,7 @@ import operator
 import os
 import sys
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from emuron.errors import UsageError
 from emuron.isa.affine import Affine, Index
 from emuron.isa.tensor import AccessPattern, MemoryRegion
 from emuron.nki import isa
+from emuron.nki.allocation import checked_address
 from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice
 from emuron.nki.recorder import recorder
@@ -23,13 +25,17 @@ from emuron.numerics.dtypes import dtype as to_dtype
 
 nisa: Any = isa  # its functions are made from the instruction classes
 
+Buffer = MemoryRegion | str | EllipsisType | None
 
-def region(buffer: MemoryRegion | str) -> MemoryRegion:
-    """Return the memory meant by `buffer`; strings are of NKI 0.2 and warn."""
+
+def region(buffer: Any) -> MemoryRegion:
+    """Return the memory meant by `buffer`: None and `...` are SBUF, strings are of NKI 0.2."""
     if isinstance(buffer, MemoryRegion):
         return buffer
+    if buffer is None or buffer is Ellipsis:
+        return MemoryRegion.sbuf
     use("string buffer")
-    name = "private_hbm" if buffer == "hbm" else buffer
+    name = "private_hbm" if buffer == "hbm" else str(buffer)
     if name not in list(MemoryRegion):
         raise UsageError(f"buffer={buffer!r} is no memory; use nl.sbuf, nl.psum, nl.shared_hbm.")
     return MemoryRegion(name)
@@ -44,16 +50,17 @@ class ndarray(metaclass=_TensorType):
     """A new uninitialised tensor; also the type of tensors in annotations.
 
     On chip, dimension 0 runs over partitions and `address` is (partition, byte in the partition);
-    without it the tensor is placed after recording.
+    in HBM it is (byte,). Tensors on the same bytes share their contents. Without an address the
+    tensor is placed after recording, on bytes of its own.
     """
 
     def __new__(  # type: ignore[misc]
         cls,
         shape: Sequence[int],
         dtype: object,
-        buffer: MemoryRegion = MemoryRegion.sbuf,
+        buffer: Buffer = MemoryRegion.sbuf,
         name: str = "",
-        address: tuple[int, int] | None = None,
+        address: Sequence[int] | None = None,
     ) -> NkiTensor:
         """Return a new tensor of `shape` in `buffer`."""
         return allocate(shape, dtype, buffer, name, address)
@@ -62,13 +69,23 @@ class ndarray(metaclass=_TensorType):
 def allocate(
     shape: Sequence[int],
     dtype: object,
-    buffer: MemoryRegion | str = MemoryRegion.sbuf,
+    buffer: Buffer = MemoryRegion.sbuf,
     name: str = "",
-    address: tuple[int, int] | None = None,
+    address: Sequence[int] | None = None,
 ) -> NkiTensor:
     """Return a new uninitialised tensor, with NumPy's ints and lists taken for ints and tuples."""
-    counts = tuple(int(count) for count in shape)
-    return NkiTensor(recorder().tensor(counts, dtype, region(buffer), name=name, address=address))
+    try:
+        counts = tuple(operator.index(count) for count in shape)
+    except TypeError:
+        raise UsageError(f"The shape {shape!r} of a tensor must be a tuple of ints.") from None
+    active, kind, memory = recorder(), to_dtype(dtype), region(buffer)
+    placed = None
+    if address is not None:
+        if not memory.is_on_chip:
+            use("hbm address")
+        placed = checked_address(active.core, name or "ndarray", counts, kind, memory, address)
+    tensor = active.tensor(counts, kind, memory, name=name, address=placed)
+    return NkiTensor(tensor, lease=active.lease(tensor))
 
 
 def ds(start: Index | AccessPattern, size: int) -> Any:
@@ -83,7 +100,7 @@ def full(
     shape: Sequence[int],
     fill_value: float,
     dtype: object,
-    buffer: MemoryRegion = MemoryRegion.sbuf,
+    buffer: Buffer = MemoryRegion.sbuf,
     name: str = "",
 ) -> NkiTensor:
     """Return a new tensor filled with one number; in HBM by way of a tile in SBUF."""
@@ -91,20 +108,25 @@ def full(
     if made.buffer.is_on_chip:
         nisa.memset(made, fill_value)
         return made
-    rows = made.reshape((made.shape[0], made.size // made.shape[0]))
-    most = recorder().core.partitions
-    tile = allocate((min(most, rows.shape[0]), rows.shape[1]), dtype)
+    core, size, flat = recorder().core, made.size, made.reshape((made.size,))
+    columns = min(size, core.dma.recommended_bytes_per_partition // made.dtype.itemsize)
+    rows = min(core.partitions, size // columns)
+    tile = allocate((rows, columns), dtype)
     nisa.memset(tile, fill_value)
-    for start in range(0, rows.shape[0], most):
-        stop = min(start + most, rows.shape[0])
-        nisa.dma_copy(dst=rows[start:stop, :], src=tile[0 : stop - start, :])
+    start = 0
+    while start < size:
+        height = min(rows, (size - start) // columns) or 1
+        width = min(columns, size - start)
+        piece = flat[start : start + height * width].reshape((height, width))
+        nisa.dma_copy(dst=piece, src=tile[0:height, 0:width])
+        start += height * width
     return made
 
 
 def zeros(
     shape: Sequence[int],
     dtype: object,
-    buffer: MemoryRegion = MemoryRegion.sbuf,
+    buffer: Buffer = MemoryRegion.sbuf,
     name: str = "",
 ) -> NkiTensor:
     """Return a new tensor of zeros."""
@@ -114,7 +136,7 @@ def zeros(
 def ones(
     shape: Sequence[int],
     dtype: object,
-    buffer: MemoryRegion = MemoryRegion.sbuf,
+    buffer: Buffer = MemoryRegion.sbuf,
     name: str = "",
 ) -> NkiTensor:
     """Return a new tensor of ones."""
@@ -122,14 +144,14 @@ def ones(
 
 
 def empty_like(
-    x: NkiTensor, dtype: object = None, buffer: MemoryRegion | None = None, name: str = ""
+    x: NkiTensor, dtype: object = None, buffer: Buffer = None, name: str = ""
 ) -> NkiTensor:
     """Return a new uninitialised tensor of the shape (and dtype and memory) of `x`."""
     return allocate(x.shape, dtype or x.dtype, buffer or x.buffer, name)
 
 
 def zeros_like(
-    x: NkiTensor, dtype: object = None, buffer: MemoryRegion | None = None, name: str = ""
+    x: NkiTensor, dtype: object = None, buffer: Buffer = None, name: str = ""
 ) -> NkiTensor:
     """Return a new tensor of zeros of the shape (and dtype and memory) of `x`."""
     return zeros(x.shape, dtype or x.dtype, buffer or x.buffer, name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index, base_of
 from emuron.isa.tensor import AccessPattern, Indirection, MemoryRegion
+from emuron.nki.registers import VirtualRegister
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
@@ -28,6 +29,8 @@ def run_time_index(index: Any, owner: str, method: str, one: bool = True) -> Acc
 
     With `one` it must hold one element. Raises UsageError.
     """
+    if isinstance(index, VirtualRegister):
+        index = index.now()
     if not isinstance(index, AccessPattern):
         raise UsageError(
             f"{method}: the run-time index of {owner} is {index!r}; give a tile of integers in "
@@ -68,7 +71,7 @@ def shifted(
             f"{method}: the partition dimension of {view.name} cannot be addressed at run time. "
             "Move the data with nisa.dma_copy, or index it with an int."
         )
-    run_time_index(index, view.name, method)
+    index = run_time_index(index, view.name, method)
     return Indirection("scalar", index, view.strides[axis], limit)
 
 
@@ -80,7 +83,7 @@ def rows(view: NkiTensor, dim: int, index: AccessPattern) -> NkiTensor:
             "dimension 0 of a tensor in HBM."
         )
     _refuse_second(view.name, view.indirection, "vector_select")
-    run_time_index(index, view.name, "vector_select", one=False)
+    index = run_time_index(index, view.name, "vector_select", one=False)
     made = view._like((index.shape[0], *view.shape[1:]), view.strides, view.offset)
     made.indirection = Indirection("vector", index, view.strides[0], view.shape[0])
     return made
@@ -163,33 +166,34 @@ def with_offset(
         )
     limit = base.shape[axis]
     if vector_offset is not None:
-        _check_rows(made, axis, vector_offset)
-        made.indirection = Indirection("vector", vector_offset, stride, limit)
+        index = _row_index(made, axis, vector_offset)
+        made.indirection = Indirection("vector", index, stride, limit)
     elif isinstance(scalar_offset, AccessPattern):
-        run_time_index(scalar_offset, base.name, "ap")
-        made.indirection = Indirection("scalar", scalar_offset, stride, limit)
+        index = run_time_index(scalar_offset, base.name, "ap")
+        made.indirection = Indirection("scalar", index, stride, limit)
     else:
-        index = operator.index(scalar_offset)
-        if not 0 <= index < limit:
+        step = operator.index(scalar_offset)
+        if not 0 <= step < limit:
             raise OutOfBoundsError(
-                f"ap: scalar_offset={index} is outside dimension {axis} of {base.name} "
+                f"ap: scalar_offset={step} is outside dimension {axis} of {base.name} "
                 f"{list(base.shape)}, whose size is {limit}."
             )
-        made.offset = made.offset + index * stride
+        made.offset = made.offset + step * stride
 
 
-def _check_rows(made: NkiTensor, axis: int, index: Any) -> None:
+def _row_index(made: NkiTensor, axis: int, index: Any) -> AccessPattern:
     if made.buffer.is_on_chip or axis != 0:
         raise UsageError(
             f"ap: vector_offset with indirect_dim={axis} of {made.name} in {made.buffer.value}; it "
             "chooses rows (indirect_dim=0) of a tensor in HBM."
         )
-    run_time_index(index, made.name, "ap", one=False)
-    if index.size < made.shape[0]:
+    found = run_time_index(index, made.name, "ap", one=False)
+    if found.size < made.shape[0]:
         raise UsageError(
-            f"ap: the pattern has {made.shape[0]} rows, vector_offset {list(index.shape)} has "
-            f"{index.size} indices. Give one for each row."
+            f"ap: the pattern has {made.shape[0]} rows, vector_offset {list(found.shape)} has "
+            f"{found.size} indices. Give one for each row."
         )
+    return found
 
 
 def check_pattern(made: AccessPattern) -> None:

@@ -32,32 +32,20 @@ from emuron.nki.enums import (
     oob_mode,
     reduce_cmd,
 )
+from emuron.nki.operators import operator_name
 from emuron.nki.recorder import recorder
 from emuron.nki.registers import VirtualRegister as VirtualRegister
 from emuron.nki.registers import register_alloc as register_alloc
 from emuron.nki.registers import register_load as register_load
 from emuron.nki.registers import register_move as register_move
 from emuron.nki.registers import register_store as register_store
+from emuron.nki.scheduling import NkiInstruction, label
 from emuron.nki.target import current_core
 
 _OPERATORS = frozenset({"op", "op0", "op1", "reduce_op", "cmp_op", "comp_op0", "comp_op1"})
 _PLAIN = frozenset(
     f"{kind}{optional}" for kind in ("str", "bool", "int") for optional in ("", " | None")
 )
-_NUMPY_NAMES = {"max": "maximum", "min": "minimum", "sum": "add", "prod": "multiply"}
-
-
-class NkiInstruction:
-    """The handle of an issued instruction; instructions run in program order on each engine."""
-
-    __slots__ = ()
-
-    def depends_on(self, *producers: NkiInstruction) -> NkiInstruction:
-        """Accept an order that program order gives already; return self."""
-        return self
-
-
-_ISSUED = NkiInstruction()
 
 
 def get_nc_version() -> nc_version:
@@ -86,21 +74,11 @@ def _number(value: Any) -> Any:
         ) from None
 
 
-def _operator(value: Any) -> Any:
-    """Return an operator as its name; NumPy's functions stand for the operators they compute."""
-    if value is None or isinstance(value, str):
-        return value
-    name = getattr(value, "__name__", None)
-    if name is None:
-        raise UsageError(f"An operator is {value!r}; give one of nki.language, such as nl.add.")
-    return _NUMPY_NAMES.get(name, name)
-
-
 def _attribute(field: Field[Any]) -> str:
     """Return the expression that brings an attribute into the form that programs store."""
     name, kind = field.name, str(field.type)
     if name in _OPERATORS:
-        return f"({name} if isinstance({name}, str) else _operator({name}))"
+        return f"({name} if isinstance({name}, str) else _operator_name({name}))"
     if name in enums.OF_ATTRIBUTE:
         return f"({name} if isinstance({name}, str) else _{name}.of({name}))"
     if kind in ("float", "float | None"):
@@ -118,8 +96,9 @@ _SCOPE: dict[str, Any] = {
     "_recorder": recorder,
     "_hashable": _hashable,
     "_number": _number,
-    "_operator": _operator,
-    "_issued": _ISSUED,
+    "_operator_name": operator_name,
+    "_handle": NkiInstruction,
+    "_label": label,
     **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
 }
 
@@ -154,8 +133,9 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     issue = "meet" if issubclass(cls, Meeting) else "issue"
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
-        f"    _recorder().{issue}(_cls, ({operands}), ({attributes}))\n"
-        f"    return _issued\n"
+        f"    row = _recorder().{issue}(_cls, ({operands}), ({attributes}))\n"
+        f"    if name is not None:\n        _label(name, row)\n"
+        f"    return _handle(row)\n"
     )
     # A template over our own field names, as dataclasses does; the file name marks its frames.
     exec(compile(source, __file__, "exec"), scope)

@@ -17,9 +17,7 @@ from emuron.nki.registers import register_alloc as register_alloc
 from emuron.nki.registers import register_load as register_load
 from emuron.nki.registers import register_move as register_move
 from emuron.nki.registers import register_store as register_store
-
-class NkiInstruction:
-    def depends_on(self, *producers: NkiInstruction) -> NkiInstruction: ...
+from emuron.nki.scheduling import NkiInstruction as NkiInstruction
 
 constants: SimpleNamespace
 tensor_engine: engine
@@ -157,6 +155,17 @@ def nc_matmul(
     perf_mode: str = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
+def nc_matmul_mx(
+    dst: AccessPattern,
+    stationary: AccessPattern,
+    moving: AccessPattern,
+    stationary_scale: AccessPattern,
+    moving_scale: AccessPattern,
+    tile_position: Any = ...,
+    tile_size: Any = ...,
+    accumulate: bool | None = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
 def nc_n_gather(
     dst: AccessPattern,
     data: AccessPattern,
@@ -173,6 +182,19 @@ def nc_transpose(
     dst: AccessPattern,
     data: AccessPattern,
     engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def nonzero_with_count(
+    dst: AccessPattern,
+    src: AccessPattern,
+    index_offset: int = ...,
+    padding_val: int = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def quantize_mx(
+    dst: AccessPattern,
+    src: AccessPattern,
+    dst_scale: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def range_select(
@@ -223,6 +245,11 @@ def sendrecv(
     recv_from_rank: int,
     pipe_id: int,
     dma_engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def sequence_bounds(
+    dst: AccessPattern,
+    segment_ids: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def tensor_copy(
@@ -305,5 +332,12 @@ def tensor_tensor_scan(
     op1: str,
     reverse0: bool = ...,
     reverse1: bool = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def topk(
+    val_dst: AccessPattern,
+    idx_dst: AccessPattern,
+    src: AccessPattern,
+    n: int,
     name: str | None = ...,
 ) -> NkiInstruction: ...

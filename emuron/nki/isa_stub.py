@@ -35,20 +35,20 @@ from typing import Any
 from emuron.isa.instruction import REGISTRY as REGISTRY
 from emuron.isa.tensor import AccessPattern
 """
-_REGISTERS = "".join(
-    f"from emuron.nki.registers import {name} as {name}\n"
-    for name in (
-        "VirtualRegister",
-        "register_alloc",
-        "register_load",
-        "register_move",
-        "register_store",
+_REGISTERS = (
+    "".join(
+        f"from emuron.nki.registers import {name} as {name}\n"
+        for name in (
+            "VirtualRegister",
+            "register_alloc",
+            "register_load",
+            "register_move",
+            "register_store",
+        )
     )
+    + "from emuron.nki.scheduling import NkiInstruction as NkiInstruction\n"
 )
 _FOOTER = """
-class NkiInstruction:
-    def depends_on(self, *producers: NkiInstruction) -> NkiInstruction: ...
-
 constants: SimpleNamespace
 tensor_engine: engine
 vector_engine: engine

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from emuron.errors import UsageError
 from emuron.hardware.chip import Chip
-from emuron.nki.launch import record_kernel
+from emuron.nki.launch import Inputs, record_kernel, record_ranks
 from emuron.nki.recorder import active_recorder
+from emuron.nki.scheduling import Edge
 
 
 class Kernel:
@@ -19,16 +20,27 @@ class Kernel:
     become part of that kernel.
     """
 
-    def __init__(self, func: Callable[..., Any], grid: int | None = None) -> None:
+    def __init__(
+        self, func: Callable[..., Any], grid: int | None = None, schedule: Sequence[Edge] = ()
+    ) -> None:
         functools.update_wrapper(self, func)
         self.func = func
         self.grid = grid
+        self.schedule = tuple(schedule)
 
     __name__: str
 
     def __getitem__(self, cores: int | tuple[int]) -> Kernel:
         """Return the kernel with a launch grid of 1 or 2 physical cores."""
-        return Kernel(self.func, _grid(self, cores))
+        return Kernel(self.func, _grid(self, cores), self.schedule)
+
+    def with_schedule(self, edges: Sequence[Edge]) -> Kernel:
+        """Return the kernel with waits between instructions that it names by `name=`.
+
+        Each edge is (consumer, producer) or (consumer, [producers]). Names that the kernel does not
+        give raise UnknownNameError when it runs.
+        """
+        return Kernel(self.func, self.grid, (*self.schedule, *edges))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the kernel on the default target, or write it into the kernel that calls it."""
@@ -61,6 +73,23 @@ def simulate(
     """
     launched = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
     return Simulated(launched, target, backend)
+
+
+def simulate_ranks(
+    kernel: Callable[..., Any],
+    inputs: Sequence[Inputs],
+    *,
+    target: str | Chip | None = None,
+    backend: str = "numpy",
+) -> list[Any]:
+    """Run a kernel on as many ranks (logical cores) as there are `inputs`; return their outputs.
+
+    The inputs of a rank are a sequence of arguments or a mapping of names to them; each rank's are
+    treated as `simulate` does. Ranks meet in the collectives of `nki.collectives`; `kernel[2]`
+    gives each rank two physical cores.
+    """
+    launched = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
+    return [run.outputs for run in record_ranks(launched, inputs, target, True, backend)]
 
 
 class Simulated:

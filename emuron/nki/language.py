@@ -148,12 +148,27 @@ def program_id(axis: int = 0) -> int:
     return 0 if seat is None else seat.id.number
 
 
+def _plain(name: str, value: object) -> builtins.bool:
+    """Return whether a class attribute can be a field: a value, neither code nor mutable."""
+    return (
+        not name.startswith("__") and not hasattr(value, "__get__") and value.__hash__ is not None
+    )
+
+
 class NKIObject:
     """Base of a kernel's own classes; its keywords become attributes.
 
     A subclass with annotations and no initialiser of its own takes them in order; missing ones are
-    the class's value or None.
+    the class's value or None. The plain attributes of a class without annotations count as
+    annotated, for `@dataclass` too.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not inspect.get_annotations(cls):
+            cls.__annotations__ = {
+                name: Any for name, value in vars(cls).items() if _plain(name, value)
+            }
 
     def __init__(self, *values: Any, **named: Any) -> None:
         classes = reversed(type(self).__mro__)

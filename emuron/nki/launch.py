@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from emuron.errors import EmuronError, UsageError
 from emuron.hardware.chip import Chip
 from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
-from emuron.nki.arrays import described, is_array, like, to_numpy, write_back
+from emuron.nki.arguments import Arguments
 from emuron.nki.cores import Team
 from emuron.nki.recorder import PACKAGE, Recorder
+from emuron.nki.scheduling import schedule
 from emuron.nki.target import target_chip
-from emuron.nki.tensor import NkiTensor
-from emuron.numerics.backend import Backend, get_backend
+from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.memory import Placement, place
 from emuron.sim.timing import TimingResult, TimingSimulator
+
+Inputs = Sequence[Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,53 +47,6 @@ class KernelRun:
         return self.programs[0]
 
 
-@dataclass(slots=True, eq=False)
-class _Arguments:
-    """The tensors made for array arguments: each with its array and its parameter's name."""
-
-    recorder: Recorder
-    machine: Machine | None
-    buffer: MemoryRegion
-    made: dict[int, tuple[NkiTensor, Any, str]] = field(default_factory=dict)
-
-    def converted(self, value: Any, name: str) -> Any:
-        """Return a value with its arrays replaced by tensors in HBM."""
-        if is_array(value):
-            return self._tensor(value, name)
-        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-            return type(value)(self.converted(v, f"{name}[{i}]") for i, v in enumerate(value))
-        if isinstance(value, dict):
-            return {key: self.converted(v, f"{name}[{key!r}]") for key, v in value.items()}
-        return value
-
-    def _tensor(self, value: Any, name: str) -> NkiTensor:
-        found = self.made.get(id(value))
-        if found is not None:
-            return found[0]
-        spec = described(value, name)
-        tensor = self.recorder.tensor(
-            spec.shape or (1,), spec.dtype, self.buffer, name=name, role="input"
-        )
-        if self.machine is not None:
-            if not isinstance(value, np.ndarray) and not hasattr(value, "numpy"):
-                raise UsageError(
-                    f"Argument {name} has a shape but no data; run with execute=False to time the "
-                    "kernel without data."
-                )
-            self.machine.bind(tensor, to_numpy(value).view(tensor.dtype.np))
-        made = NkiTensor(tensor)
-        self.made[id(value)] = (made, value, name)
-        return made
-
-    def write_back(self) -> None:
-        """Put the contents of tensors that the kernel wrote to into their arrays."""
-        assert self.machine is not None
-        for view, value, name in self.made.values():
-            if self.machine.changed(view.tensor):
-                contents = self.machine.read(view.tensor)
-                write_back(value, contents.reshape(value.shape), name)
-
-
 def run_kernel(
     kernel: Callable[..., Any],
     args: Sequence[Any] = (),
@@ -106,21 +59,50 @@ def run_kernel(
 ) -> KernelRun:
     """Record a kernel on `target` (default: trn2), run it with data if `execute`, and time it.
 
-    Array arguments (NumPy, PyTorch; with execute=False also `ShapeDtype`) become tensors in HBM;
-    those that the kernel writes to are updated in place. Tensors that it returns must lie in
+    Array arguments (NumPy, PyTorch, JAX; with execute=False also `ShapeDtype`) become tensors in
+    HBM; those that the kernel writes to are updated in place. Tensors that it returns must lie in
     shared_hbm. `collect` keeps the trace. Errors name the kernel's source line.
     """
     run = record_kernel(kernel, args, kwargs or {}, target, execute, backend)
+    return _timed(run, collect)
+
+
+def run_ranks(
+    kernel: Callable[..., Any],
+    inputs: Sequence[Inputs],
+    *,
+    target: str | Chip | None = None,
+    execute: bool = True,
+    backend: str = "numpy",
+    collect: bool = True,
+) -> tuple[KernelRun, ...]:
+    """Run a kernel on as many ranks (logical cores) as there are `inputs`, as `run_kernel` does.
+
+    The inputs of a rank are a sequence of arguments or a mapping of names to them. Ranks meet in
+    the collectives of `nki.collectives`. Ranks that do the same are timed once.
+    """
+    runs: list[KernelRun] = []
+    for recording in record_ranks(kernel, inputs, target, execute, backend):
+        same = [run for run in runs if _alike(run.programs, recording.programs)]
+        if same:
+            placed, timing = same[0].placement, same[0].timing
+            runs.append(
+                KernelRun(recording.outputs, recording.programs, recording.chip, placed, timing)
+            )
+        else:
+            runs.append(_timed(recording, collect))
+    return tuple(runs)
+
+
+def _alike(some: tuple[Program, ...], others: tuple[Program, ...]) -> bool:
+    return all(a.is_like(b) for a, b in zip(some, others, strict=True))
+
+
+def _timed(run: Recording, collect: bool) -> KernelRun:
+    """Return a recording with the places of its tensors and its time."""
     placements = [place(program) for program in run.programs]
-    timing = _timed(run.chip, run.programs, collect)
+    timing = TimingSimulator(run.chip).run_cores(run.programs, collect=collect)
     return KernelRun(run.outputs, run.programs, run.chip, placements[0], timing)
-
-
-def _timed(chip: Chip, programs: tuple[Program, ...], collect: bool) -> TimingResult:
-    """Return the time of the core that takes longest, the cores sharing the memory evenly."""
-    simulator = TimingSimulator(chip, sharing=len(programs))
-    results = [simulator.run(program, collect=collect) for program in programs]
-    return max(results, key=lambda result: result.total_ps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,93 +123,122 @@ def record_kernel(
     backend: str = "numpy",
 ) -> Recording:
     """Record a kernel as `run_kernel` does, without placing and timing it."""
-    chip = target_chip(target)
-    grid = getattr(kernel, "grid", None)
-    launch = _Launch(kernel, chip, grid, get_backend(backend) if execute else None)
-    returned = launch.run(args, kwargs)
-    programs = tuple(recorder.program.freeze() for recorder in launch.recorders)
-    outputs = _outputs(returned[0], launch.arguments)
-    if execute:
-        launch.arguments.write_back()
-    return Recording(outputs if execute else None, programs, chip)
+    return _Launch(kernel, [(args, kwargs)], target, backend if execute else None).run()[0]
+
+
+def record_ranks(
+    kernel: Callable[..., Any],
+    inputs: Sequence[Inputs],
+    target: str | Chip | None,
+    execute: bool,
+    backend: str = "numpy",
+) -> list[Recording]:
+    """Record a kernel as `run_ranks` does, without placing and timing it."""
+    if not inputs:
+        raise UsageError("There are no inputs; give those of each rank, at least of one.")
+    calls = [((), given) if isinstance(given, Mapping) else (given, {}) for given in inputs]
+    return _Launch(kernel, calls, target, backend if execute else None).run()
 
 
 class _Launch:
-    """One run of a kernel on the cores of a rank: a recorder and, with data, a machine for each."""
+    """One run of a kernel: on each core a recorder and, with data (a `backend`), a machine."""
 
     def __init__(
-        self, kernel: Callable[..., Any], chip: Chip, grid: int | None, backend: Backend | None
+        self,
+        kernel: Callable[..., Any],
+        calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
+        target: str | Chip | None,
+        backend: str | None,
     ) -> None:
         self.kernel = kernel
-        cores = grid or 1
-        if cores not in chip.lnc_sizes:
+        self.name = getattr(kernel, "__name__", "kernel")
+        self.chip = target_chip(target)
+        self.grid: int | None = getattr(kernel, "grid", None)
+        self.backend = get_backend(backend) if backend is not None else None
+        cores = self.grid or 1
+        if cores not in self.chip.lnc_sizes:
             raise UsageError(
-                f"{kernel.__name__}[{cores}] asks for {cores} physical cores; the logical cores of "
-                f"{chip.name} have {' or '.join(map(str, chip.lnc_sizes))}."
+                f"{self.name}[{cores}] asks for {cores} physical cores; the logical cores of "
+                f"{self.chip.name} have {' or '.join(map(str, self.chip.lnc_sizes))}."
             )
-        self.team = Team(cores, 1, backend)
-        shared: dict[Tensor, Storage] = {}
-        self.recorders: list[Recorder] = []
-        machines: list[Machine] = []
-        for seat in self.team.seats.values():
-            executor = None
-            if backend is not None:
-                machines.append(Machine(chip.core, backend, shared=shared, meet=seat.meet))
-                executor = FunctionalSimulator(machines[-1])
-            name = getattr(kernel, "__name__", "kernel")
-            recorder = Recorder(chip.core, name, executor, grid, seat)
-            seat.place = recorder.place
-            self.recorders.append(recorder)
-        region = MemoryRegion.private_hbm if cores == 1 else MemoryRegion.shared_hbm
-        machine = machines[0] if machines else None
-        self.arguments = _Arguments(self.recorders[0], machine, region)
+        self.team = Team(cores, len(calls), self.backend)
+        self.ranks = [self._rank(*call, rank) for rank, call in enumerate(calls)]
 
-    def run(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        """Return what the kernel returned on each core."""
-        names = _parameter_names(self.kernel, len(args))
-        functions = []
-        for recorder in self.recorders:
-            tensors = [self.arguments.converted(v, n) for v, n in zip(args, names, strict=False)]
-            named = {name: self.arguments.converted(v, name) for name, v in kwargs.items()}
-            functions.append(partial(self._on_core, recorder, tensors, named))
-        return self.team.run(functions)
+    def _rank(self, args: Sequence[Any], kwargs: Mapping[str, Any], rank: int) -> _Rank:
+        shared: dict[Tensor, Storage] = {}
+        recorders, machines = [], []
+        for seat in self.team.of_rank(rank):
+            executor = None
+            if self.backend is not None:
+                machines.append(
+                    Machine(self.chip.core, self.backend, shared=shared, meet=seat.meet)
+                )
+                executor = FunctionalSimulator(machines[-1])
+            recorder = Recorder(self.chip.core, self.name, executor, self.grid, seat)
+            seat.place = recorder.place
+            recorders.append(recorder)
+        alone = self.team.cores == 1
+        region = MemoryRegion.private_hbm if alone else MemoryRegion.shared_hbm
+        arguments = Arguments(recorders[0], machines[0] if machines else None, region)
+        return _Rank(args, kwargs, recorders, arguments)
+
+    def run(self) -> list[Recording]:
+        """Run the kernel on all cores; return a recording for each rank."""
+        names = _parameter_names(self.kernel)
+        functions = [
+            partial(
+                self._on_core,
+                recorder,
+                rank.arguments.positional(rank.args, _completed(names, len(rank.args))),
+                rank.arguments.named(rank.kwargs),
+            )
+            for rank in self.ranks
+            for recorder in rank.recorders
+        ]
+        returned = self.team.run(functions)
+        first_of_each = returned[:: self.team.cores]
+        return [self._recording(*pair) for pair in zip(self.ranks, first_of_each, strict=True)]
+
+    def _recording(self, rank: _Rank, returned: Any) -> Recording:
+        recorded = [recorder.program for recorder in rank.recorders]
+        schedule(recorded, getattr(self.kernel, "schedule", ()))
+        programs = tuple(program.freeze() for program in recorded)
+        outputs = rank.arguments.outputs(returned)
+        if self.backend is None:
+            return Recording(None, programs, self.chip)
+        rank.arguments.write_back(returned)
+        return Recording(outputs, programs, self.chip)
 
     def _on_core(self, recorder: Recorder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         function = getattr(self.kernel, "func", self.kernel)
         with recorder.active():
             try:
-                return function(*args, **kwargs)
+                returned = function(*args, **kwargs)
             except EmuronError as error:
                 _name_line(error, recorder)
                 raise
-
-
-def _parameter_names(kernel: Callable[..., Any], count: int) -> list[str]:
-    code = getattr(getattr(kernel, "func", kernel), "__code__", None)
-    names = list(code.co_varnames[: code.co_argcount]) if code is not None else []
-    return [*names, *(f"args[{i}]" for i in range(len(names), count))]
-
-
-def _outputs(returned: Any, arguments: _Arguments) -> Any:
-    """Return what a kernel returned with arrays for its tensors (None without data)."""
-    if isinstance(returned, list | tuple):
-        return type(returned)(_outputs(r, arguments) for r in returned)
-    if not isinstance(returned, NkiTensor):
+        recorder.finish()
         return returned
-    tensor = returned.tensor
-    if tensor.role != "input":
-        if tensor.buffer is not MemoryRegion.shared_hbm:
-            raise UsageError(
-                f"The kernel returns '{tensor.name}', which lies in {tensor.buffer.value}. "
-                "Outputs are allocated with nl.ndarray(…, buffer=nl.shared_hbm)."
-            )
-        tensor.role = "output"
-    if arguments.machine is None:
-        return None
-    contents = arguments.recorder.contents(returned)
-    assert contents is not None
-    values = [value for _, value, _ in arguments.made.values()]
-    return like(values[0] if values else None, contents, returned.dtype)
+
+
+@dataclass(slots=True, eq=False)
+class _Rank:
+    """One rank of a launch: what it is given, and the recorders of its cores."""
+
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    recorders: list[Recorder]
+    arguments: Arguments
+
+
+def _parameter_names(kernel: Callable[..., Any]) -> list[str]:
+    code = getattr(getattr(kernel, "func", kernel), "__code__", None)
+    return list(code.co_varnames[: code.co_argcount]) if code is not None else []
+
+
+def _completed(names: list[str], count: int) -> list[str]:
+    """Return the names of so many positional arguments."""
+    return [*names, *(f"args[{i}]" for i in range(len(names), count))][:count]
 
 
 def _name_line(error: EmuronError, recorder: Recorder) -> None:
@@ -235,8 +246,8 @@ def _name_line(error: EmuronError, recorder: Recorder) -> None:
     place = source_place(error.__traceback__)
     if place is not None and error.args:
         seat = recorder.seat
-        if seat is not None and seat.cores > 1:
-            place = f"{place} (core {seat.id.number})"
+        if seat is not None and seat.name:
+            place = f"{place} ({seat.name})"
         error.args = (f"{place}: {error.args[0]}", *error.args[1:])
 
 

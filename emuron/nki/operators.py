@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from emuron.errors import UsageError
 from emuron.nki.earlier_forms import form_of
 
 
@@ -32,3 +33,16 @@ class Operator(str):
         if self._compute is None:
             raise TypeError(f"nl.{self.__name__} is an operator of instructions, not a function")
         return self._compute(*tiles, **options)
+
+
+_NUMPY_NAMES = {"max": "maximum", "min": "minimum", "sum": "add", "prod": "multiply"}
+
+
+def operator_name(value: Any) -> Any:
+    """Return an operator as its name; NumPy's functions stand for the operators they compute."""
+    if value is None or isinstance(value, str):
+        return value
+    name = getattr(value, "__name__", None)
+    if name is None:
+        raise UsageError(f"An operator is {value!r}; give one of nki.language, such as nl.add.")
+    return _NUMPY_NAMES.get(name, name)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from math import prod
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,14 +15,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from emuron.errors import CapacityError, UsageError
+from emuron.errors import UsageError
 from emuron.isa.affine import Affine, Index, LoopIndex, static
 from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.meetings import CoreId, Meeting, Operands
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.nki.allocation import check_size
 from emuron.nki.versions import held_version, refuse_later
-from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ _current: ContextVar[Recorder] = ContextVar("recorder")
 class Executor(Protocol):
     """What runs an instruction at once, with data (the functional simulator)."""
 
-    def execute(self, form: Form, patterns: list[AccessPattern]) -> None:
+    def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Run one instruction."""
 
     @property
@@ -55,6 +54,25 @@ class Memories(Protocol):
     def read(self, tensor: Tensor) -> NDArray[Any]:
         """Return a copy of a tensor's contents."""
 
+    def release(self, tensor: Tensor) -> None:
+        """Forget the contents of a tensor that nothing will read again."""
+
+
+class Lease:
+    """A tile's claim on memory while its contents are simulated, shared by all views of it.
+
+    When the last view is gone, so are the contents: no instruction can name them any more.
+    """
+
+    __slots__ = ("_memories", "_tensor")
+
+    def __init__(self, memories: Memories, tensor: Tensor) -> None:
+        self._memories = memories
+        self._tensor = tensor
+
+    def __del__(self) -> None:
+        self._memories.release(self._tensor)
+
 
 class Seat(Protocol):
     """One core's place among the cores that run a kernel together."""
@@ -62,6 +80,7 @@ class Seat(Protocol):
     id: CoreId
     cores: int
     ranks: int
+    name: str
 
     def meet(self, instruction: Meeting, operands: Operands | None) -> None:
         """Wait until all that take part have come to the instruction; move data, if there are."""
@@ -99,9 +118,11 @@ class Recorder:
         self._bodies: list[list[Block | Loop]] = [self.program.body]
         self._block: Block | None = None
         self._group: int | None = None
-        self._lines: dict[tuple[CodeType, int], int] = {}
-        self._outside: dict[CodeType, bool] = {}
+        self._codes: dict[int, tuple[bool, dict[int, int], CodeType]] = {}
+        """Of the code that an id means: is it a kernel's own, and the groups of its places."""
         self._serial = 0
+        self.prepared: object = None  # a collective in two halves, of which the first is issued
+        self.rows = 0  # of the program's text
         self.version = held_version()
         self.told: set[str] = set()
         if self.version is not None:
@@ -121,8 +142,8 @@ class Recorder:
         cls: type[Instruction],
         operands: tuple[AccessPattern | float | None, ...],
         attributes: tuple[object, ...] = (),
-    ) -> None:
-        """Check, record and (with an executor) run one instruction.
+    ) -> int:
+        """Check, record and (with an executor) run one instruction; return its row in the text.
 
         `operands` follow `cls.operands`, `attributes` follow `cls.attributes`.
         """
@@ -132,27 +153,41 @@ class Recorder:
         if block is None:
             block = self._block = Block()
             self._bodies[-1].append(block)
-        group = self._group if self._group is not None else self._line()
-        patterns = operands if form.only_views else list(flat_operands(operands))
-        block.append_views(form.id, group, patterns, program.tensor_numbers)  # type: ignore[arg-type]
+        group = self._group
+        if group is None:
+            group = self._line()
+        patterns: Any = operands if form.only_views else tuple(flat_operands(operands))
+        block.append_views(form.id, group, patterns, program.tensor_numbers)
         if self.executor is not None:
-            self.executor.execute(form, list(patterns))  # type: ignore[arg-type]
+            self.executor.execute(form, patterns)
+        row = self.rows
+        self.rows = row + 1
+        return row
 
     def meet(
         self,
         cls: type[Meeting],
         operands: tuple[AccessPattern | float | None, ...],
         attributes: tuple[object, ...] = (),
-    ) -> None:
+    ) -> int:
         """Issue an instruction that cores carry out together; wait for them, with data or not."""
         if self.seat is None:
             raise UsageError(
                 f"{cls.mnemonic} needs other cores. Run the kernel with nki.simulate(kernel[2])."
             )
-        self.issue(cls, operands, attributes)
+        row = self.issue(cls, operands, attributes)
         if self.executor is None:
             assert self._block is not None
             self.seat.meet(self.program.forms[self._block.form[-1]].example, None)  # type: ignore[arg-type]
+        return row
+
+    def finish(self) -> None:
+        """Refuse a kernel that ends with half a collective; UsageError."""
+        if self.prepared is not None:
+            raise UsageError(
+                "The kernel ends with a prepared collective that was never triggered. Call its "
+                "trigger, all_to_all_v_trigger or all_gather_v_trigger."
+            )
 
     def place(self) -> str:
         """Return what the latest instruction belongs to: for a kernel its source line."""
@@ -202,7 +237,7 @@ class Recorder:
         """Allocate a tensor; on chip it is placed after recording unless `address` is given."""
         made = to_dtype(dtype)
         if buffer.is_on_chip:
-            check_allocation(self.core, name or "ndarray", shape, made, buffer)
+            check_size(self.core, name or "ndarray", shape, made, buffer)
         tensor = Tensor(
             name or f"{buffer.value}_{self._next()}",
             tuple(shape),
@@ -215,6 +250,12 @@ class Recorder:
         if self.seat is None or buffer is not MemoryRegion.shared_hbm or role != "temporary":
             return tensor
         return self.seat.shared(tensor, name)
+
+    def lease(self, tensor: Tensor) -> Lease | None:
+        """Return the lease of a new tile; None for others, and where nothing is executed."""
+        if self.executor is None or tensor.aliases or not tensor.buffer.is_on_chip:
+            return None
+        return Lease(self.executor.machine, tensor)
 
     def constant(self, tensor: Tensor, array: NDArray[Any]) -> None:
         """Give a tensor contents that come with the program."""
@@ -242,47 +283,23 @@ class Recorder:
         return self._serial
 
     def _line(self) -> int:
+        """Return the group of the source line outside of this package that is being run."""
         frame = sys._getframe(2)
-        outside = self._outside
-        while not outside.get(frame.f_code) and not self._is_outside(frame.f_code):
-            if frame.f_back is None:
+        while True:
+            code = frame.f_code
+            seen = self._codes.get(id(code))
+            if seen is None:
+                outside = not code.co_filename.startswith(PACKAGE)
+                seen = self._codes[id(code)] = (outside, {}, code)
+            if seen[0] or frame.f_back is None:
                 break
             frame = frame.f_back
-        key = (frame.f_code, frame.f_lasti)
-        group = self._lines.get(key)
+        lines = seen[1]
+        group = lines.get(frame.f_lasti)
         if group is None:
-            file = self.program.file_name(frame.f_code.co_filename)
-            name = f"{file}:{frame.f_lineno}"
-            group = self._lines[key] = self.program.group_number(name)
+            name = f"{self.program.file_name(code.co_filename)}:{frame.f_lineno}"
+            group = lines[frame.f_lasti] = self.program.group_number(name)
         return group
-
-    def _is_outside(self, code: CodeType) -> bool:
-        found = self._outside.get(code)
-        if found is None:
-            found = self._outside[code] = not code.co_filename.startswith(PACKAGE)
-        return found
-
-
-def check_allocation(
-    core: NeuronCore, name: str, shape: tuple[int, ...], dtype: DType, buffer: MemoryRegion
-) -> None:
-    """Refuse an on-chip tensor that no core could hold; raise UsageError or CapacityError."""
-    if not shape or any(count < 1 for count in shape):
-        raise UsageError(f"Tensor {name} has shape {list(shape)}; dimensions are at least 1.")
-    if shape[0] > core.partitions:
-        raise UsageError(
-            f"Tensor {name} of shape {list(shape)} has {shape[0]} rows in its first dimension, "
-            f"but {buffer.value} has {core.partitions} partitions. "
-            f"Split dimension 0 into tiles of at most {core.partitions} rows."
-        )
-    needed = prod(shape[1:]) * dtype.itemsize
-    in_psum = buffer is MemoryRegion.psum
-    limit = core.psum_bytes_per_partition if in_psum else core.sbuf_usable_bytes_per_partition
-    if needed > limit:
-        raise CapacityError(
-            f"Tensor {name} of shape {list(shape)} {dtype} needs {needed} bytes in each partition; "
-            f"{buffer.value} has {limit} on NeuronCore-{core.version}. Tile its free dimensions."
-        )
 
 
 def recorder() -> Recorder:

@@ -19,7 +19,7 @@ from emuron.isa.control import LoopBranch, RegisterLoad, RegisterMove, RegisterS
 from emuron.isa.tensor import AccessPattern, MemoryRegion
 from emuron.nki.earlier_forms import use
 from emuron.nki.recorder import Recorder, recorder
-from emuron.nki.scheduling import refuse_ordered
+from emuron.nki.scheduling import NkiInstruction, issued, refuse_ordered
 from emuron.numerics.dtypes import DType, float32, int32
 
 _assumed: ContextVar[Mapping[str, int] | int | None] = ContextVar("assumed_registers", default=None)
@@ -32,11 +32,12 @@ class VirtualRegister(AccessPattern):
     were ints before NKI 0.4. `while register:` goes on until the value is 0.
     """
 
-    __slots__ = ("_frozen", "_known", "_place", "_turns")
+    __slots__ = ("_frozen", "_known", "_place", "_turns", "kind")
 
     def __init__(self, active: Recorder, value: int | None, frozen: bool = False) -> None:
         """Make a register that holds `value` (default 0), without an instruction."""
         super().__init__(active.tensor((1, 1), int32, MemoryRegion.register))
+        self.kind = int32  # of what it holds now
         self._frozen = frozen
         self._known: float | None = value or 0
         self._place = active.here()
@@ -46,7 +47,7 @@ class VirtualRegister(AccessPattern):
     @property
     def value(self) -> int | float:
         """The value now; raise UsageError if only data could tell it and there is none."""
-        contents = recorder().contents(self)
+        contents = recorder().contents(self.now())
         if contents is not None:
             return contents.reshape(-1)[0].item()  # type: ignore[no-any-return]
         return self._stated() if self._known is None else self._known
@@ -63,6 +64,10 @@ class VirtualRegister(AccessPattern):
             )
         return assumed
 
+    def now(self) -> AccessPattern:
+        """Return the register as an operand of the dtype that it holds now."""
+        return self.seen_as(self.kind)
+
     def seen_as(self, dtype: DType) -> AccessPattern:
         """Return the register's bits as another 32-bit dtype."""
         return AccessPattern(self.tensor, (1, 1), (1, 1), 0, dtype)
@@ -77,7 +82,7 @@ class VirtualRegister(AccessPattern):
                 "The register that counts a dynamic loop cannot be written. Move its value to "
                 "another: nisa.register_move(nisa.register_alloc(), i)."
             )
-        self.dtype = dtype
+        self.kind = dtype
         self._known = known
         self._place = recorder().here()
         return self.seen_as(dtype)
@@ -166,37 +171,43 @@ def register_alloc(x: Any = None) -> VirtualRegister:
     return made
 
 
-def register_load(dst: VirtualRegister, src: AccessPattern, name: str | None = None) -> None:
+def register_load(
+    dst: VirtualRegister, src: AccessPattern, name: str | None = None
+) -> NkiInstruction:
     """Load the one element of `src`, in SBUF or HBM, into a register."""
     dtype = src.dtype
     if dtype.itemsize < int32.itemsize:
         dtype = float32 if dtype.is_float else int32
     target = _register(dst, "register_load").take(dtype, None)
-    recorder().issue(RegisterLoad, (target, src))
+    return issued(recorder().issue(RegisterLoad, (target, src)), name)
 
 
 def register_move(
     dst: VirtualRegister, src: Any = None, name: str | None = None, *, imm: Any = None
-) -> None:
+) -> NkiInstruction:
     """Set a register to an int, a float or the value of another register."""
     if imm is not None:
         use("keyword imm")
         src = imm
-    active, target = recorder(), _register(dst, "register_move")
+    register, operand = _register(dst, "register_move"), src
     if isinstance(src, VirtualRegister):
-        active.issue(RegisterMove, (target.take(src.dtype, src._known), src))
+        target, operand = register.take(src.kind, src._known), src.now()
     elif isinstance(src, float):
-        active.issue(RegisterMove, (target.take(float32, src), src))
+        target = register.take(float32, src)
     else:
-        value = operator.index(src)
-        active.issue(RegisterMove, (target.take(int32, value), float(value)))
+        operand = float(operator.index(src))
+        target = register.take(int32, operator.index(src))
+    return issued(recorder().issue(RegisterMove, (target, operand)), name)
 
 
-def register_store(dst: AccessPattern, src: VirtualRegister, name: str | None = None) -> None:
+def register_store(
+    dst: AccessPattern, src: VirtualRegister, name: str | None = None
+) -> NkiInstruction:
     """Store a register into the one element of `dst`, in SBUF or HBM."""
     register = _register(src, "register_store")
     same_size = dst.dtype.itemsize == int32.itemsize
-    recorder().issue(RegisterStore, (dst, register.seen_as(dst.dtype) if same_size else register))
+    held = register.seen_as(dst.dtype) if same_size else register.now()
+    return issued(recorder().issue(RegisterStore, (dst, held)), name)
 
 
 def _branch(active: Recorder, condition: VirtualRegister | None) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index
-from emuron.isa.tensor import AccessPattern
+from emuron.isa.tensor import AccessPattern, Indirection, Tensor
 from emuron.nki.dynamic import check_pattern, raw_pattern, rows, shifted, with_offset
 from emuron.nki.earlier_forms import form_of
 from emuron.nki.indexing import DynamicSlice, Key, resolve
@@ -20,7 +20,13 @@ from emuron.nki.shapes import completed, exact_split, rearranged, reshaped_strid
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
+if TYPE_CHECKING:
+    from emuron.nki.recorder import Lease
+
+Rectangle = tuple[Any, Any, Any, Any]  # of two slices: starts and stops, as given
+
 _new = object.__new__
+_MOST_SLICES = 1024  # that a view keeps
 
 
 class NkiTensor(AccessPattern):
@@ -29,10 +35,25 @@ class NkiTensor(AccessPattern):
     Indexing gives views. In HBM an int drops its dimension. On chip an int on dimension 0 keeps it
     with size 1, and an int on a free dimension drops it unless fewer than two dimensions would
     remain, in which case the last one stays with size 1. A [1, 1] tile as an index addresses its
-    dimension by the value that the tile holds at run time.
+    dimension by the value that the tile holds at run time. All views of an allocation share its
+    `lease`; a view keeps those taken of it lately, which must not be changed.
     """
 
-    __slots__ = ()
+    __slots__ = ("lease", "_slices")
+
+    def __init__(
+        self,
+        tensor: Tensor,
+        shape: tuple[int, ...] | None = None,
+        strides: tuple[int, ...] | None = None,
+        offset: Index = 0,
+        dtype: DType | None = None,
+        indirection: Indirection | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        super().__init__(tensor, shape, strides, offset, dtype, indirection)
+        self.lease = lease
+        self._slices: dict[Rectangle, NkiTensor] = {}
 
     @property
     def ndim(self) -> int:
@@ -56,32 +77,38 @@ class NkiTensor(AccessPattern):
         offset: Index,
         dtype: DType | None = None,
     ) -> NkiTensor:
-        return NkiTensor(self.tensor, shape, strides, offset, dtype or self.dtype, self.indirection)
+        kept = self.indirection
+        return NkiTensor(self.tensor, shape, strides, offset, dtype or self.dtype, kept, self.lease)
 
     def __getitem__(self, key: Key) -> NkiTensor:
         # Kernels index for each instruction: plain slices of matrices have a short way.
         if key.__class__ is tuple and len(key) == len(self.shape) == 2:
-            made = self._rectangle(*key)
-            if made is not None:
-                return made
+            rows, columns = key
+            if rows.__class__ is columns.__class__ is slice and rows.step is columns.step is None:
+                rectangle = (rows.start, rows.stop, columns.start, columns.stop)
+                try:
+                    return self._slices[rectangle]
+                except (KeyError, TypeError):
+                    made = self._rectangle(*rectangle)
+                if made is not None:
+                    if len(self._slices) >= _MOST_SLICES:
+                        self._slices.clear()
+                    self._slices[rectangle] = made
+                    return made
         keys = key if key.__class__ is tuple else (key,)
         return self._general_view(completed(keys, len(self.shape), self.tensor.name))
 
-    def _rectangle(self, rows: Key, columns: Key) -> NkiTensor | None:
-        """Return the view of a matrix for two slices of ints without steps, None for others."""
-        if rows.__class__ is not slice or columns.__class__ is not slice:
-            return None
-        top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
+    def _rectangle(self, top: Any, bottom: Any, left: Any, right: Any) -> NkiTensor | None:
+        """Return the view of a matrix between rows and columns that are ints, None for others."""
         height, width = self.shape
         if top is None and bottom is None:
             top, bottom = 0, height
         if left is None and right is None:
             left, right = 0, width
-        if (
-            not (top.__class__ is left.__class__ is bottom.__class__ is right.__class__ is int)
-            or not (0 <= top < bottom <= height and 0 <= left < right <= width)
-            or rows.step is not None
-            or columns.step is not None
+        if not (
+            top.__class__ is left.__class__ is bottom.__class__ is right.__class__ is int
+            and 0 <= top < bottom <= height
+            and 0 <= left < right <= width
         ):
             return None
         strides = self.strides
@@ -92,6 +119,8 @@ class NkiTensor(AccessPattern):
         made.offset = self.offset + top * strides[0] + left * strides[1]
         made.dtype = self.dtype
         made.indirection = self.indirection
+        made.lease = self.lease
+        made._slices = {}
         return made
 
     def _general_view(self, keys: tuple[Key, ...]) -> NkiTensor:

@@ -12,7 +12,8 @@ from emuron.errors import OutOfBoundsError
 from emuron.isa.tensor import AccessPattern
 from emuron.numerics.backend import Backend
 from emuron.numerics.dtypes import DType
-from emuron.sim.machine import WRITTEN, Memory, Storage, unwritten_error
+from emuron.sim.machine import Memory, Storage, unwritten_error
+from emuron.sim.written import WRITTEN, Rectangle, Written
 
 _MASK_TYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -27,8 +28,8 @@ class Access:
     __slots__ = (
         "name", "instruction", "backend", "dtype", "np_dtype", "itemsize", "shape", "strides",
         "byte_strides", "flat", "size", "low", "high", "free_high", "row", "on_chip", "fills",
-        "mask_type", "mask_written", "as_numpy", "last_storage", "last_offset", "last_buffer",
-        "last_view",
+        "rows", "columns", "mask_type", "mask_written", "as_numpy", "last_storage", "last_offset",
+        "last_buffer", "last_view",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Access:
         self.high = sum(s for s in steps if s > 0)
         self.free_high = sum(s for s in steps[1:] if s > 0)
         self.fills = _distinct(like)
+        self.rows, self.columns = _rows_and_columns(self.shape, self.strides)
         self.mask_type = np.dtype(_MASK_TYPES[self.itemsize])
         self.mask_written = int.from_bytes(bytes([WRITTEN] * self.itemsize), "little")
 
@@ -120,9 +122,38 @@ class Access:
             start, strides = self._within(storage, offset)
         return np.ndarray(self.shape, self.mask_type, mask, start, strides)
 
+    def _rectangle(self, offset: int, base: int, pitch: int, memory: Written) -> Rectangle | None:
+        """Return the rows and bytes of a memory that the view at an offset is; None for others.
+
+        The tensor starts at byte `base`; its partitions are `pitch` bytes apart.
+        """
+        if not self.rows:
+            return None
+        itemsize, width = self.itemsize, self.columns * self.itemsize
+        if self.on_chip:
+            if self.rows > 1 and self.strides[0] != self.row:
+                return None
+            partition, free = divmod(offset, self.row)
+            top, left = divmod(base + partition * pitch + free * itemsize, pitch)
+            return top, top + self.rows, left, left + width
+        top, left = divmod(base + offset * itemsize, memory.pitch)
+        if self.rows == 1 or self.strides[0] == self.columns:
+            length = self.rows * width
+            if left + length <= memory.pitch:
+                return top, top + 1, left, left + length
+            whole = left == 0 and length % memory.pitch == 0
+            return (top, top + length // memory.pitch, 0, memory.pitch) if whole else None
+        if self.strides[0] * itemsize != memory.pitch or left + width > memory.pitch:
+            return None
+        return top, top + self.rows, left, left + width
+
     def require_written(self, storage: Storage, offset: int) -> None:
         """Raise UninitializedReadError unless every element has been written."""
         memory = storage.memory
+        if memory.mask is None and memory.rectangles:
+            part = self._rectangle(offset, storage.base, storage.pitch, memory)
+            if part is not None and memory.covers(part):
+                return
         bits = self._bits(storage, offset, memory.make_mask())
         good = bits == self.mask_written
         if not good.all():
@@ -145,10 +176,19 @@ class Access:
         if not memory.unwritten:
             return
         if self.fills and storage.dense and self.size * self.itemsize == storage.nbytes:
-            memory.unwritten, memory.mask = 0, None
+            memory.fill()
             return
+        part = self._rectangle(offset, storage.base, storage.pitch, memory)
+        if part is None or not memory.add(part):
+            self._mark_mask(storage, offset)
+
+    def _mark_mask(self, storage: Storage, offset: int) -> None:
+        memory = storage.memory
         mask = memory.make_mask()
         bits = self._bits(storage, offset, mask)
+        if not memory.counted:
+            bits[...] = self.mask_written
+            return
         if self.fills:
             new = (self.size - int(np.count_nonzero(bits == self.mask_written))) * self.itemsize
             bits[...] = self.mask_written
@@ -158,26 +198,38 @@ class Access:
             new = int(np.count_nonzero(mask)) - before
         memory.unwritten -= new
         if not memory.unwritten:
-            memory.mask = None
+            memory.fill()
 
     def matmul_state(self, storage: Storage, offset: int) -> bool | npt.NDArray[np.bool_]:
         """Return which elements a matmul has written: none, all, or a mask; then mark them all."""
-        whole = self.fills and self.size * self.itemsize == storage.nbytes
         if storage.all_matmul:
             return True
-        if storage.matmul is None:
+        whole = self.fills and self.size * self.itemsize == storage.nbytes
+        known = storage.matmul
+        if known is None:
             if whole:
                 storage.all_matmul = True
                 return False
-            storage.matmul = Memory(storage.nbytes)
-        mask = storage.matmul.make_mask()
+            row_bytes = storage.tensor.partition_bytes
+            known = storage.matmul = Written(storage.nbytes, row_bytes)
+        part = self._rectangle(offset, 0, known.pitch, known)
+        if part is not None and known.mask is None:
+            if known.covers(part):
+                return True
+            if not known.touches(part) and known.add(part):
+                storage.all_matmul = not known.unwritten
+                return False
+        state = self._matmul_mask(known, offset)
+        storage.all_matmul = storage.all_matmul or whole
+        return state
+
+    def _matmul_mask(self, known: Written, offset: int) -> bool | npt.NDArray[np.bool_]:
+        mask = known.make_mask()
         bits = np.ndarray(
             self.shape, self.mask_type, mask, offset * self.itemsize, self.byte_strides
         )
         before: npt.NDArray[np.bool_] = bits == self.mask_written
         bits[...] = self.mask_written
-        if whole:
-            storage.all_matmul = True
         count = int(np.count_nonzero(before))
         return before if 0 < count < before.size else count > 0
 
@@ -209,6 +261,13 @@ def _merged(like: AccessPattern) -> tuple[tuple[int, ...], tuple[int, ...]]:
         shape.append(1)
         strides.append(1)
     return tuple(shape), tuple(strides)
+
+
+def _rows_and_columns(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]:
+    """Return the size of a view of rows without gaps in them; zeros for any other."""
+    if len(shape) != 2 or (strides[1] != 1 and shape[1] != 1):
+        return 0, 0
+    return shape[0], shape[1]
 
 
 def _distinct(like: AccessPattern) -> bool:

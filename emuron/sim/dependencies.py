@@ -8,24 +8,30 @@ position in it. Loops are scheduled as loops where their waits are affine functi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from emuron.sim.sites import Site, SiteLoop, Sites
-from emuron.sim.tracker import Tracker
-
-# A wait: queue, position, and the position's slope over each enclosing loop, outermost first.
-Wait = tuple[int, int, tuple[int, ...]]
+from emuron.sim.sites import Run, SiteLoop, Sites
+from emuron.sim.tracker import Seen, Tracker
+from emuron.sim.tracking_kernel import WAIT, Ints
 
 _FEWEST_ITERATIONS = 3  # two differences that agree
 _MOST_PEELED = 8  # iterations tracked before a loop counts as irregular
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """An instruction with its waits."""
+class Steps:
+    """The sites of a run with their waits.
 
-    site: Site
-    waits: tuple[Wait, ...]
+    `ends` has the number of waits up to each site's last; a wait is two integers of `waits`, a
+    queue and a position in it, and an entry of `slopes`: the position's slope over each enclosing
+    loop, outermost first. Outside of loops `slopes` is None.
+    """
+
+    run: Run
+    ends: Ints
+    waits: Ints
+    slopes: list[tuple[int, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,27 +42,26 @@ class Repeated:
     body: list[Node]
 
 
-Node = Step | Repeated
+Node = Steps | Repeated
 Structure = tuple[object, ...]
 
 
-def schedule(sites: Sites) -> list[Node]:
+def schedule(sites: Sites, *, numba: bool = False) -> list[Node]:
     """Return the program with the waits that its data need."""
-    return _Scheduler(sites).run(sites.body)
+    return _Scheduler(sites, numba).run(sites.body)
 
 
 class _Scheduler:
-    def __init__(self, sites: Sites) -> None:
-        self._tracker = Tracker(sites)
+    def __init__(self, sites: Sites, numba: bool) -> None:
+        self._tracker = Tracker(sites, numba=numba)
 
-    def run(self, body: list[Site | SiteLoop]) -> list[Node]:
+    def run(self, body: list[Run | SiteLoop]) -> list[Node]:
         nodes: list[Node] = []
         for part in body:
             if isinstance(part, SiteLoop):
                 nodes.extend(self._loop(part))
             else:
-                waits = self._tracker.visit(part)
-                nodes.append(Step(part, tuple((q, p, ()) for q, p in waits)))
+                nodes.append(Steps(part, *self._tracker.visit(part)))
         return nodes
 
     def _iteration(self, loop: SiteLoop, number: int) -> list[Node]:
@@ -89,7 +94,7 @@ class _Scheduler:
         loop: SiteLoop,
         start: int,
         last: tuple[list[Node], list[int]],
-        seen: tuple[list[dict[int, int]], list[dict[int, int]]],
+        seen: tuple[Seen, Seen],
     ) -> bool:
         """Track an iteration in the middle and the last one; return whether both fit."""
         nodes, slopes = last
@@ -124,9 +129,11 @@ def _signature(nodes: list[Node]) -> tuple[Structure, list[int]]:
     shape: list[object] = []
     positions: list[int] = []
     for node in nodes:
-        if isinstance(node, Step):
-            shape.append((node.site.number, tuple((q, slopes) for q, _, slopes in node.waits)))
-            positions.extend(p for _, p, _ in node.waits)
+        if isinstance(node, Steps):
+            queues = tuple(node.waits[::WAIT])
+            slopes = tuple(node.slopes) if node.slopes is not None else None
+            shape.append((node.run.first, tuple(node.ends), queues, slopes))
+            positions.extend(node.waits[1::WAIT])
         else:
             inner, found = _signature(node.body)
             shape.append((node.trip, inner))
@@ -134,13 +141,14 @@ def _signature(nodes: list[Node]) -> tuple[Structure, list[int]]:
     return tuple(shape), positions
 
 
-def _sloped(nodes: list[Node], slopes: object) -> list[Node]:
+def _sloped(nodes: list[Node], slopes: Iterator[int]) -> list[Node]:
     """Return the nodes as a loop body: each wait with its slope over the new outer loop."""
     result: list[Node] = []
     for node in nodes:
-        if isinstance(node, Step):
-            waits = tuple((q, p, (next(slopes), *inner)) for q, p, inner in node.waits)  # type: ignore[call-overload]
-            result.append(Step(node.site, waits))
-        else:
+        if isinstance(node, Repeated):
             result.append(Repeated(node.trip, _sloped(node.body, slopes)))
+            continue
+        inner = [()] * (len(node.waits) // WAIT) if node.slopes is None else node.slopes
+        sloped = [(next(slopes), *levels) for levels in inner]
+        result.append(Steps(node.run, node.ends, node.waits, sloped))
     return result

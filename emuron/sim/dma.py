@@ -1,4 +1,4 @@
-"""What a DMA transfer costs, and the rings that transfers are spread over.
+"""What a DMA transfer costs.
 
 A ring moves its transfers in order; transfers of different rings share the DMA engines of the core
 and the HBM. Work is counted as the time a transfer needs with all engines of the core.
@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from emuron.hardware.chip import DmaSpec
-from emuron.isa.instruction import DmaCost, Form
+from emuron.isa.instruction import DmaCost
 from emuron.sim.timing_layout import FRACTION, ONE
-
-# A core's rings are divided among these uses, so that a wait in one does not hold up the others.
-RING_USES = ("weights", "loads", "stores", "copies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +64,3 @@ def _trigger(kind: str, spec: DmaSpec) -> tuple[float, float]:
     if kind == "hwdge" and spec.hwdge_ns is not None:
         return 0.0, spec.hwdge_ns
     return 0.0, spec.trigger_ns + spec.trigger_second_ns
-
-
-def ring_use(form: Form, roles: dict[str, str]) -> str:
-    """Return what a transfer is for; `roles` maps each operand field to its tensor's role."""
-    reads = [name for name, kind in form.operand_fields if kind in ("In", "OptIn", "Scalar")]
-    writes = [name for name, kind in form.operand_fields if kind in ("Out", "OptOut", "InOut")]
-    from_hbm = [n for n in reads if "." not in n and not _on_chip(form, n)]
-    to_hbm = [n for n in writes if not _on_chip(form, n)]
-    if to_hbm:
-        return "copies" if from_hbm else "stores"
-    if not from_hbm:
-        return "copies"
-    return "weights" if all(roles[name] == "parameter" for name in from_hbm) else "loads"
-
-
-def _on_chip(form: Form, name: str) -> bool:
-    return bool(getattr(form.example, name).buffer.is_on_chip)
-
-
-class RingChooser:
-    """Spreads the transfers of each use over its rings, in turn."""
-
-    def __init__(self, spec: DmaSpec) -> None:
-        self._rings = max(1, spec.queues_per_engine // len(RING_USES))
-        self._next = dict.fromkeys(RING_USES, 0)
-
-    def choose(self, use: str) -> str:
-        """Return the name of the ring for the next transfer of a use."""
-        number = self._next[use]
-        self._next[use] = (number + 1) % self._rings
-        return f"dma-{use}{number}"

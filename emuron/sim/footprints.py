@@ -1,47 +1,55 @@
-"""Which bytes an operand touches, as cells: the elementary rectangles of its tensor.
+"""Which bytes operands touch, as cells: the elementary rectangles of what they lie in.
 
 A tensor is seen as rows × bytes (on chip rows are partitions, in HBM the last dimension is a row).
 The borders of all accesses of a program cut it into cells, so that each access covers whole cells.
-An operand that skips bytes counts as touching its hull.
+An operand that skips bytes counts as touching its hull. Everything here is columns: one entry for
+each access.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import dataclass
-from itertools import product
 from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from emuron.isa.tensor import AccessPattern, Tensor
+
+Column = NDArray[np.int64]
 
 # With more borders than this a tensor is one row (column) of cells: accesses then conflict more
 # often than they must, which is safe.
 _MOST_BORDERS = 4096
 
-Rectangle = tuple[int, int, int, int]  # rows from, to; bytes from, to
 
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(NamedTuple):
     """The hull of an access pattern without its offset, in bytes, on rows of `pitch` bytes."""
 
     pitch: int
     low: int  # bytes before the offset (negative strides)
     rows: int  # rows beyond the first
     width: int  # bytes touched in each row
-    whole: bool  # the access may go anywhere in the tensor
+    whole: int  # 1 if the access may go anywhere in the tensor
     all_rows: int
 
-    def at(self, offset: int) -> Rectangle:
-        """Return the rectangle touched with the pattern at a byte offset."""
-        if self.whole:
-            return 0, self.all_rows, 0, self.pitch
-        start = offset - self.low
-        row, column = divmod(start, self.pitch)
-        if column + self.width <= self.pitch:
-            return row, row + self.rows + 1, column, column + self.width
-        last = start + self.rows * self.pitch + self.width - 1
-        return row, last // self.pitch + 1, 0, self.pitch
+
+class Rectangles(NamedTuple):
+    """What accesses touch: rows from, to; bytes from, to."""
+
+    row: Column
+    row_end: Column
+    byte: Column
+    byte_end: Column
+
+
+class Cells(NamedTuple):
+    """The cells of each access: `rows` × `columns` from number `first`, rows `across` apart."""
+
+    first: Column
+    rows: Column
+    columns: Column
+    across: Column
 
 
 def pitch_of(tensor: Tensor) -> int:
@@ -51,12 +59,16 @@ def pitch_of(tensor: Tensor) -> int:
     return max(1, (tensor.shape[-1] if tensor.shape else 1) * tensor.dtype.itemsize)
 
 
-def footprint(pattern: AccessPattern, tensor: Tensor) -> Footprint:
-    """Return the footprint of an access pattern on a tensor of its layout."""
-    size, pitch = pattern.dtype.itemsize, pitch_of(tensor)
-    all_rows = max(1, -(-tensor.nbytes // pitch))
+def rows_of(tensor: Tensor) -> int:
+    """Return the number of a tensor's rows."""
+    return max(1, -(-tensor.nbytes // pitch_of(tensor)))
+
+
+def footprint(pattern: AccessPattern, pitch: int, all_rows: int) -> Footprint:
+    """Return the footprint of an access pattern on a tensor of so many rows of `pitch` bytes."""
+    size = pattern.dtype.itemsize
     if pattern.indirection is not None or prod(pattern.shape) == 0:
-        return Footprint(pitch, 0, 0, pitch, True, all_rows)
+        return anywhere(pitch, all_rows)
     low, rows, width = 0, 0, size
     for count, stride in zip(pattern.shape, pattern.strides, strict=True):
         span = (count - 1) * abs(stride) * size
@@ -66,39 +78,81 @@ def footprint(pattern: AccessPattern, tensor: Tensor) -> Footprint:
             rows += span // pitch
         else:
             width += span
-    return Footprint(pitch, low, rows, width, False, all_rows)
+    return Footprint(pitch, low, rows, width, 0, all_rows)
 
 
-class Cells:
-    """The cells of one tensor, numbered from `first`."""
-
-    def __init__(self, first: int, rectangles: set[Rectangle]) -> None:
-        self.first = first
-        self._rows = _borders(rectangles, 0)
-        self._columns = _borders(rectangles, 2)
-        self._across = len(self._columns) - 1
-        self._found: dict[Rectangle, tuple[int, ...]] = {}
-
-    def __len__(self) -> int:
-        return (len(self._rows) - 1) * self._across
-
-    def of(self, rectangle: Rectangle) -> tuple[int, ...]:
-        """Return the numbers of the cells in a rectangle."""
-        found = self._found.get(rectangle)
-        if found is None:
-            rows = _between(self._rows, rectangle[0], rectangle[1])
-            columns = _between(self._columns, rectangle[2], rectangle[3])
-            found = tuple(self.first + r * self._across + c for r, c in product(rows, columns))
-            self._found[rectangle] = found
-        return found
+def anywhere(pitch: int, all_rows: int) -> Footprint:
+    """Return the footprint of an access that may go anywhere in a tensor."""
+    return Footprint(pitch, 0, 0, pitch, 1, all_rows)
 
 
-def _borders(rectangles: set[Rectangle], axis: int) -> list[int]:
-    borders = sorted({border for r in rectangles for border in (r[axis], r[axis + 1])})
-    return borders if len(borders) <= _MOST_BORDERS else [borders[0], borders[-1]]
+def rectangles(footprints: list[Footprint], number: Column, offset: Column) -> Rectangles:
+    """Return what accesses touch, each with the footprint of its number at its byte offset."""
+    fields = np.array(footprints, np.int64).reshape(-1, len(Footprint._fields))[number]
+    pitch, low, rows, width, whole, all_rows = fields.T
+    start = offset - low
+    row, byte = np.divmod(start, pitch)
+    fits = byte + width <= pitch
+    # What runs on into the next row touches whole rows.
+    last = np.where(fits, row + rows, (start + rows * pitch + width - 1) // pitch)
+    byte, end = np.where(fits, byte, 0), np.where(fits, byte + width, pitch)
+    somewhere = whole == 1
+    return Rectangles(
+        np.where(somewhere, 0, row),
+        np.where(somewhere, all_rows, last + 1),
+        np.where(somewhere, 0, byte),
+        np.where(somewhere, pitch, end),
+    )
 
 
-def _between(borders: list[int], low: int, high: int) -> range:
-    if len(borders) == 2:
-        return range(1)
-    return range(bisect_left(borders, low), bisect_left(borders, high))
+def cut(space: Column, touched: Rectangles, spaces: int) -> tuple[Cells, int]:
+    """Return the cells of accesses, each in its space (a tensor), and how many cells there are."""
+    uniform = _uniform(space, touched, spaces)
+    cells = Cells(*(np.zeros(len(space), np.int64) for _ in Cells._fields))
+    counts = np.zeros(spaces, np.int64)
+    counts[space] = 1
+    for column in (cells.rows, cells.columns, cells.across):
+        column[:] = 1
+    some = np.flatnonzero(~uniform)
+    if len(some):
+        own = space[some]
+        low, high, rows = _between(own, touched.row[some], touched.row_end[some], spaces)
+        left, right, columns = _between(own, touched.byte[some], touched.byte_end[some], spaces)
+        across = columns[own]
+        cells.first[some] = low * across + left
+        cells.rows[some], cells.columns[some] = high - low, right - left
+        cells.across[some] = across
+        counts[own] = (rows * columns)[own]
+    starts = np.cumsum(counts) - counts
+    cells.first[:] += starts[space]
+    return cells, int(counts.sum())
+
+
+def _uniform(space: Column, touched: Rectangles, spaces: int) -> NDArray[np.bool_]:
+    """Return for each access whether all accesses of its space touch the same bytes."""
+    any_of = np.zeros(spaces, np.int64)
+    any_of[space] = np.arange(len(space))
+    like = any_of[space]
+    differs = np.zeros(len(space), np.bool_)
+    for column in touched:
+        differs |= column != column[like]
+    mixed = np.zeros(spaces, np.bool_)
+    mixed[space[differs]] = True
+    return ~mixed[space]
+
+
+def _between(
+    space: Column, low: Column, high: Column, spaces: int
+) -> tuple[Column, Column, Column]:
+    """Return the first and past-the-last interval of each access, and the intervals of a space."""
+    base = int(low.min())
+    span = int(high.max()) - base + 1
+    keys = space * span - base
+    borders = np.unique(np.concatenate([keys + low, keys + high]))
+    counts = np.bincount(borders // span, minlength=spaces)
+    starts = np.cumsum(counts) - counts
+    first = np.searchsorted(borders, keys + low) - starts[space]
+    last = np.searchsorted(borders, keys + high) - starts[space]
+    coarse = counts[space] > _MOST_BORDERS
+    counts = np.where(counts > _MOST_BORDERS, 2, counts)
+    return np.where(coarse, 0, first), np.where(coarse, 1, last), counts - 1

@@ -6,7 +6,7 @@ instruction then means to call the plan with its tensors' storage and offsets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class FunctionalSimulator:
         self.machine = machine
         self._plans: dict[Form, Step] = {}
 
-    def execute(self, form: Form, patterns: list[AccessPattern]) -> None:
+    def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Execute one instruction at once; patterns follow the form's operand fields.
 
         Raises UninitializedReadError and OutOfBoundsError.

@@ -12,8 +12,9 @@ from emuron.isa.instruction import Form
 from emuron.isa.tensor import AccessPattern
 from emuron.numerics.dtypes import float32
 from emuron.sim.access import Access
-from emuron.sim.machine import WRITTEN, Machine, Storage, unwritten_error
+from emuron.sim.machine import Machine, Storage, unwritten_error
 from emuron.sim.stores import Step
+from emuron.sim.written import WRITTEN
 
 Indices = npt.NDArray[np.int64]
 
@@ -187,9 +188,10 @@ def _scatter(
     memory.own()
     if memory.unwritten:
         mask = memory.make_mask()
-        before = int(np.count_nonzero(mask))
+        before = int(np.count_nonzero(mask)) if memory.counted else 0
         mask[dst.bytes_at(storage, positions)] = WRITTEN
-        memory.unwritten -= int(np.count_nonzero(mask)) - before
+        if memory.counted:
+            memory.unwritten -= int(np.count_nonzero(mask)) - before
     if storage.dense:
         dst.flat(storage, memory.buffer)[positions] = stored[legal]
     else:

@@ -15,49 +15,37 @@ import numpy.typing as npt
 
 from emuron.errors import UninitializedReadError, UsageError
 from emuron.isa.meetings import Meeting, Operands
-from emuron.isa.tensor import MemoryRegion, Tensor
+from emuron.isa.tensor import MemoryRegion, StorageKind, Tensor
 from emuron.numerics.backend import Backend, get_backend
 from emuron.numerics.dtypes import DType, float32
 from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
+from emuron.sim.written import WRITTEN, Bytes, Written
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
-Bytes = npt.NDArray[np.uint8]
-
-WRITTEN = 1
 _PADDING = 8  # bytes: a buffer can be viewed as any dtype
 
 
-class Memory:
-    """A run of bytes that one tensor, or several aliasing ones, live in.
+class Memory(Written):
+    """A run of bytes that one tensor, or several aliasing ones, live in, and what is written.
 
-    `unwritten` counts the bytes never written; `mask` holds WRITTEN for each written byte, and is
-    None while all or none are.
+    The bytes of an arena are not `counted`: its `unwritten` stays above 0, and it has a mask.
     """
 
-    __slots__ = ("buffer", "mask", "unwritten", "writable", "typed")
+    __slots__ = ("buffer", "writable", "typed", "counted")
 
-    def __init__(self, nbytes: int, buffer: Bytes | None = None) -> None:
+    def __init__(
+        self, nbytes: int, pitch: int, buffer: Bytes | None = None, *, counted: bool = True
+    ) -> None:
+        super().__init__(nbytes, pitch)
+        self.counted = counted
         self.writable = buffer is None
         if buffer is None:
             padded = -(-nbytes // _PADDING) * _PADDING
             buffer = np.empty(padded, np.uint8)
         self.buffer = buffer
-        self.mask: Bytes | None = None
-        self.unwritten = nbytes
         self.typed: dict[DType, Any] = {}
-
-    def make_mask(self) -> Bytes:
-        """Return the mask, made if there is none."""
-        if self.mask is None:
-            fill = 0 if self.unwritten else WRITTEN
-            self.mask = (
-                np.full(len(self.buffer), fill, np.uint8)
-                if fill
-                else np.zeros(len(self.buffer), np.uint8)
-            )
-        return self.mask
 
     def own(self) -> None:
         """Replace a buffer that belongs to the caller by a copy."""
@@ -72,24 +60,32 @@ class Memory:
 class Storage:
     """Where one tensor's bytes are: `base` in a Memory, partitions `pitch` bytes apart.
 
-    `matmul` holds WRITTEN for each byte that a matmul has written since the tensor was made.
+    `matmul` tells what of it a matmul has written since the tensor was made; it is None while
+    that is nothing, or (then `all_matmul` is true) everything.
     """
 
     __slots__ = ("tensor", "memory", "base", "pitch", "dense", "nbytes", "matmul", "all_matmul")
 
     def __init__(self, tensor: Tensor, memory: Memory, base: int = 0, pitch: int = 0) -> None:
         self.tensor = tensor
-        self.matmul: Memory | None = None
+        self.matmul: Written | None = None
         self.all_matmul = False
         self.nbytes = tensor.nbytes
         self.move(memory, base, pitch or tensor.partition_bytes)
+
+    def renew(self, tensor: Tensor) -> None:
+        """Become the storage, not written yet, of another tensor of the same shape and kind."""
+        self.tensor = tensor
+        self.matmul = None
+        self.all_matmul = False
+        self.memory.forget()
 
     def move(self, memory: Memory, base: int, pitch: int) -> None:
         """Bind the tensor to bytes of a memory."""
         self.memory = memory
         self.base = base
         self.pitch = pitch
-        self.dense = base == 0 and pitch == self.tensor.partition_bytes
+        self.dense = memory.counted and base == 0 and pitch == self.tensor.partition_bytes
 
     def rows(self, buffer: Bytes) -> Bytes:
         """Return the tensor's bytes in a buffer as [partitions, bytes] (one row in HBM)."""
@@ -98,6 +94,39 @@ class Storage:
             return buffer[self.base : self.base + self.nbytes].reshape(1, -1)
         shape = (tensor.shape[0], tensor.partition_bytes)
         return np.ndarray(shape, np.uint8, buffer, self.base, (self.pitch, 1))
+
+
+class Arena:
+    """The bytes of one memory of a core in which the tensors lie that the user placed.
+
+    On chip these are all bytes; in HBM they grow with the tensors.
+    """
+
+    def __init__(self, core: NeuronCore, buffer: MemoryRegion) -> None:
+        in_psum = buffer is MemoryRegion.psum
+        size = core.psum_bytes_per_partition if in_psum else core.sbuf_bytes_per_partition
+        self._pitch = size if buffer.is_on_chip else 0
+        self._placed: list[Storage] = []
+        self._memory = _uncounted(self._pitch * core.partitions)
+
+    def place(self, tensor: Tensor) -> Storage:
+        """Return the storage of a tensor at its address."""
+        if isinstance(tensor.address, tuple):
+            partition, byte = tensor.address
+            return Storage(tensor, self._memory, partition * self._pitch + byte, self._pitch)
+        assert tensor.address is not None
+        end = tensor.address + tensor.nbytes
+        if end > len(self._memory.buffer):
+            self._grow(max(end, 2 * len(self._memory.buffer)))
+        self._placed.append(Storage(tensor, self._memory, tensor.address))
+        return self._placed[-1]
+
+    def _grow(self, size: int) -> None:
+        old, self._memory = self._memory, _uncounted(size)
+        self._memory.buffer[: len(old.buffer)] = old.buffer
+        self._memory.make_mask()[: len(old.buffer)] = old.make_mask()
+        for storage in self._placed:
+            storage.move(self._memory, storage.base, storage.pitch)
 
 
 class Machine:
@@ -125,9 +154,11 @@ class Machine:
             _UnguardedOps(self.backend) if self.backend.name == "numpy" else self.backend
         )
         self._storages: dict[Tensor, Storage] = {}
-        self._placed: list[Storage] = []
+        self._free: dict[tuple[StorageKind, tuple[int, ...]], list[Storage]] = {}
+        self._arenas: dict[MemoryRegion, Arena] = {}
         self._counter = 0
         self._registers: dict[str, tuple[Any, npt.NDArray[np.bool_]]] = {}
+        self.generators: dict[str, npt.NDArray[np.uint32]] = {}
 
     def storage(self, tensor: Tensor) -> Storage:
         """Return where a tensor's bytes are, allocating them on first use."""
@@ -144,20 +175,27 @@ class Machine:
 
     def _allocate(self, tensor: Tensor) -> Storage:
         if not tensor.aliases or tensor.address is None:
-            return Storage(tensor, Memory(tensor.nbytes))
-        storage = Storage(tensor, Memory(tensor.nbytes))
-        shared = [other for other in self._placed if _overlap(tensor, other.tensor)]
-        memories = {id(other.memory) for other in shared}
-        group = [other for other in self._placed if id(other.memory) in memories]
-        if shared:
-            _merge([*group, storage])
-        self._placed.append(storage)
-        return storage
+            free = self._free.get((tensor.kind, tensor.shape))
+            if not free:
+                return Storage(tensor, Memory(tensor.nbytes, _row_bytes(tensor)))
+            reused = free.pop()
+            reused.renew(tensor)
+            return reused
+        if tensor.buffer not in self._arenas:
+            self._arenas[tensor.buffer] = Arena(self.core, tensor.buffer)
+        return self._arenas[tensor.buffer].place(tensor)
 
     def release(self, tensor: Tensor) -> None:
-        """Forget the contents of a tensor that nothing will read again."""
-        if not tensor.aliases:
-            self._storages.pop(tensor, None)
+        """Forget the contents of a tensor that nothing will read again; reuse its bytes.
+
+        A tensor of the same shape and kind gets the same storage, for which the views that
+        instructions prepared still hold.
+        """
+        if tensor.aliases:
+            return
+        storage = self._storages.pop(tensor, None)
+        if storage is not None and storage.memory.writable and tensor.buffer.is_on_chip:
+            self._free.setdefault((tensor.kind, tensor.shape), []).append(storage)
 
     def bind(self, tensor: Tensor, array: npt.NDArray[Any]) -> None:
         """Let a tensor's contents be a NumPy array, without a copy (memory-mapped files too).
@@ -173,8 +211,8 @@ class Machine:
         if not array.flags.c_contiguous or tensor.aliases:
             self.write(tensor, array)
             return
-        memory = Memory(tensor.nbytes, array.reshape(-1).view(np.uint8))
-        memory.unwritten = 0
+        memory = Memory(tensor.nbytes, _row_bytes(tensor), array.reshape(-1).view(np.uint8))
+        memory.fill()
         storage = self._storages.get(tensor)
         if storage is None:
             self._keep(Storage(tensor, memory))
@@ -206,12 +244,10 @@ class Machine:
         memory.own()
         rows = storage.rows(memory.buffer)
         np.copyto(rows, np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(rows.shape))
-        if storage.dense:
-            memory.unwritten, memory.mask = 0, None
+        if memory.counted:
+            memory.fill()
         else:
-            mask = storage.rows(memory.make_mask())
-            memory.unwritten -= int(mask.size - np.count_nonzero(mask))
-            mask[...] = WRITTEN
+            storage.rows(memory.make_mask())[...] = WRITTEN
 
     def read(self, tensor: Tensor) -> npt.NDArray[Any]:
         """Return a copy of a tensor's contents, NumPy with the storage dtype.
@@ -257,6 +293,21 @@ class _UnguardedOps:
         self.name = backend.name
 
 
+def _uncounted(nbytes: int) -> Memory:
+    """Return the memory of an arena, whose mask tells what is written."""
+    memory = Memory(nbytes, max(1, nbytes), counted=False)
+    memory.make_mask()
+    return memory
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    """Return the bytes of a partition, or of an innermost row in HBM."""
+    shape = tensor.shape
+    if tensor.buffer.is_on_chip or len(shape) < 2:
+        return tensor.nbytes // (shape[0] if tensor.buffer.is_on_chip else 1)
+    return shape[-1] * tensor.dtype.itemsize
+
+
 def unwritten_error(tensor: Tensor, instruction: str, byte: int) -> UninitializedReadError:
     """Return the error for a read of bytes that nothing wrote; `byte` is the first."""
     place = f"byte {byte}"
@@ -268,42 +319,3 @@ def unwritten_error(tensor: Tensor, instruction: str, byte: int) -> Uninitialize
         f"{tensor.buffer.value} was never written at {place}. "
         "Write all that is read first, for example with memset or dma_copy."
     )
-
-
-def _extent(tensor: Tensor) -> tuple[int, int, int, int]:
-    """Return the first and past-the-end partition and byte of a placed tensor."""
-    if isinstance(tensor.address, tuple):
-        partition, byte = tensor.address
-        return partition, partition + tensor.shape[0], byte, byte + tensor.partition_bytes
-    byte = tensor.address or 0
-    return 0, 1, byte, byte + tensor.nbytes
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    if a.buffer is not b.buffer:
-        return False
-    p0, p1, b0, b1 = _extent(a)
-    q0, q1, c0, c1 = _extent(b)
-    return p0 < q1 and q0 < p1 and b0 < c1 and c0 < b1
-
-
-def _merge(storages: list[Storage]) -> None:
-    """Move tensors that overlap, directly or through each other, into one memory."""
-    extents = [_extent(storage.tensor) for storage in storages]
-    first_partition = min(e[0] for e in extents)
-    first_byte = min(e[2] for e in extents)
-    partitions = max(e[1] for e in extents) - first_partition
-    pitch = max(e[3] for e in extents) - first_byte
-    pitch = -(-pitch // _PADDING) * _PADDING
-    merged = Memory(partitions * pitch)
-    mask = merged.make_mask()
-    for storage, (partition, _, byte, _) in zip(storages, extents, strict=True):
-        base = (partition - first_partition) * pitch + byte - first_byte
-        old = storage.memory
-        written = storage.rows(old.make_mask()).copy() if old.unwritten else None
-        content = storage.rows(old.buffer).copy()
-        storage.move(merged, base, pitch)
-        known = slice(None) if written is None else written == WRITTEN
-        storage.rows(merged.buffer)[known] = content[known]
-        storage.rows(mask)[known] = WRITTEN
-    merged.unwritten = int(len(mask) - np.count_nonzero(mask))

@@ -8,35 +8,35 @@ from typing import Any
 import numpy as np
 
 from emuron.isa.instruction import Form
+from emuron.isa.microscaling import NcMatmulMx
 from emuron.isa.tensor_engine import NcMatmul
 from emuron.numerics.dtypes import DType, float32
 from emuron.sim.access import Access
+from emuron.sim.bands import BandedAccess
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.stores import Step, Store, store_function
 
+Gather = Callable[[list[Storage], list[int]], Any]
 Product = Callable[[Any, Any, Any], Any]  # (stationary, moving, where to put it or None)
 
 _STRIP = 16  # numerics.matmul: columns past a multiple of this take another kernel
 
 
 def matmul_plan(form: Form, machine: Machine) -> Step:
-    """Return the prepared execution of nc_matmul."""
+    """Return the prepared execution of nc_matmul or nc_matmul_mx."""
     example, ops = form.example, machine.ops
-    assert isinstance(example, NcMatmul)
-    dst, stationary, moving = (
-        Access(form.mnemonic, name, getattr(example, name), ops)
-        for name in ("dst", "stationary", "moving")
-    )
+    assert isinstance(example, NcMatmul | NcMatmulMx)
+    dst = Access(form.mnemonic, "dst", example.dst, ops)
     multiply = _product(example, ops)
     store = store_function(machine, dst.dtype, False)
     in_place = dst.dtype == float32 and dst.shape == dst.flat
-    left, right = _gather(stationary, ops), _gather(moving, ops)
+    left, right = (_operand(form, name, ops) for name in ("stationary", "moving"))
     asked = example.accumulate
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
         target, start = storages[0], offsets[0]
         view = dst.view(target, start)
-        a, b = left(storages[1], offsets[1]), right(storages[2], offsets[2])
+        a, b = left(storages, offsets), right(storages, offsets)
         if target.memory.unwritten:
             if asked is True:
                 dst.require_written(target, start)
@@ -59,16 +59,37 @@ def matmul_plan(form: Form, machine: Machine) -> Step:
     return step
 
 
-def _gather(access: Access, ops: Any) -> Callable[[Storage, int], Any]:
-    """Return how an operand becomes fp32 [rows, columns]."""
-    wide: DType | None = None if access.dtype == float32 else access.dtype
+def _operand(form: Form, name: str, ops: Any) -> Gather:
+    """Return how the stationary or the moving operand becomes fp32 [rows, columns]."""
+    example = form.example
+    if not isinstance(example, NcMatmulMx):
+        return _gather(form, name, ops)
+    operand = getattr(example, name)
+    packed, scales = _gather(form, name, ops), _gather(form, f"{name}_scale", ops)
+    dequantized = example.dequantized
+    return lambda storages, offsets: dequantized(
+        ops, packed(storages, offsets), scales(storages, offsets), operand
+    )
+
+
+def _gather(form: Form, name: str, ops: Any) -> Gather:
+    """Return how an operand becomes [rows, columns], fp32 or as stored."""
+    example = form.example
+    operand, band = getattr(example, name), example.band(name)
+    access = Access(form.mnemonic, name, operand, ops)
+    if band is not None:
+        access = BandedAccess(form.mnemonic, name, operand, ops, None, band)
+    bits = name in example.stored or access.dtype == float32
+    wide: DType | None = None if bits else access.dtype
     fold = access.shape != access.flat
     widen, reshape, flat = ops.widen, ops.reshape, access.flat
+    k = [field for field, _ in form.operand_fields].index(name)
 
-    def gather(storage: Storage, offset: int) -> Any:
-        x = access.view(storage, offset)
+    def gather(storages: list[Storage], offsets: list[int]) -> Any:
+        storage = storages[k]
+        x = access.view(storage, offsets[k])
         if storage.memory.unwritten:
-            access.require_written(storage, offset)
+            access.require_written(storage, offsets[k])
         if wide is not None:
             x = widen(x, wide)
         return reshape(x, flat) if fold else x
@@ -89,7 +110,7 @@ def _store_general(ops: Any, dst: Access, store: Store, view: Any, product: Any,
     store(view, ops.reshape(product, dst.shape))
 
 
-def _product(example: NcMatmul, ops: Any) -> Product:
+def _product(example: NcMatmul | NcMatmulMx, ops: Any) -> Product:
     """Return the product of gathered operands, written to the place given where that is possible.
 
     Where BLAS alone gives the bits that `numerics.matmul` defines (two rows or more, whole strips
@@ -97,7 +118,7 @@ def _product(example: NcMatmul, ops: Any) -> Product:
     """
 
     def general(stationary: Any, moving: Any, out: Any) -> Any:
-        return example.compute(ops, None, stationary, moving)
+        return example.product(ops, stationary, moving)
 
     direct = ops.name == "numpy" and not example.double_row and example.columns > 1
     if not direct or example.moving_columns % _STRIP:

@@ -11,11 +11,14 @@ from emuron.isa.alu import alu_operator
 from emuron.isa.dma import DmaCompute, DmaCopy, DmaTranspose
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form, Instruction
 from emuron.isa.meetings import Meeting
+from emuron.isa.microscaling import NcMatmulMx
 from emuron.isa.tensor import AccessPattern, Indirection
 from emuron.isa.tensor_engine import NcMatmul
 from emuron.numerics.backend import Backend
 from emuron.numerics.dtypes import DType, dtype, float32
+from emuron.numerics.generators import initial_state
 from emuron.sim.access import Access
+from emuron.sim.bands import BandedAccess
 from emuron.sim.indirect import row_indirect_plan
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.matmul_plan import matmul_plan
@@ -30,7 +33,7 @@ def plan(form: Form, machine: Machine) -> Step:
         return row_indirect_plan(form, machine)
     if isinstance(example, Meeting):
         step = meeting_plan(form, machine)
-    elif isinstance(example, NcMatmul):
+    elif isinstance(example, NcMatmul | NcMatmulMx):
         step = matmul_plan(form, machine)
     else:
         step = _general_plan(form, machine)
@@ -116,28 +119,35 @@ def _general_plan(form: Form, machine: Machine) -> Step:
     output = 0
     for name, kind in example.operands:
         operand = getattr(example, name)
-        access = None
-        if isinstance(operand, AccessPattern):
-            bits = stored_dtype(example, operand)
-            access = Access(form.mnemonic, name, operand, backend, bits)
+        bits = raw or name in example.stored
+        access = _access(form, name, machine) if isinstance(operand, AccessPattern) else None
         if kind in READ_KINDS:
             if access is None or name in example.unread:
                 absent = None if name in example.unread else operand
                 template.append(_constant(backend, absent, example))
             else:
-                wide = None if raw or access.dtype == float32 else access.dtype
+                wide = None if bits or access.dtype == float32 else access.dtype
                 reads.append(
                     (len(template), position[name], access, wide, access.shape != access.flat)
                 )
                 template.append(None)
         if kind in WRITE_KINDS:
             if access is not None:
-                store = store_function(machine, access.dtype, raw)
+                store = store_function(machine, access.dtype, bits)
                 writes.append((output, position[name], access, store))
             output += 1
-    several = output > 1 or example.accumulator is not None
-    register = _register_access(example, machine)
-    return _general_step(machine, example, template, reads, writes, several, register)
+    state = _register_access(example, machine) or _generator_access(example, machine)
+    several = output > 1 or state is not None
+    return _general_step(machine, example, template, reads, writes, several, state)
+
+
+def _access(form: Form, name: str, machine: Machine) -> Access:
+    example = form.example
+    operand: AccessPattern = getattr(example, name)
+    bits, band = stored_dtype(example, operand), example.band(name)
+    if band is None:
+        return Access(form.mnemonic, name, operand, machine.ops, bits)
+    return BandedAccess(form.mnemonic, name, operand, machine.ops, bits, band)
 
 
 def _first_pattern(example: Instruction) -> AccessPattern:
@@ -155,7 +165,7 @@ def _general_step(
     reads: list[tuple[int, int, Access, DType | None, bool]],
     writes: list[tuple[int, int, Access, Store]],
     several: bool,
-    register: Register | None,
+    register: Register | Generator | None,
 ) -> Step:
     backend, compute = machine.ops, example.compute
     widen, reshape = backend.widen, backend.reshape
@@ -220,3 +230,29 @@ def _register_access(example: Instruction, machine: Machine) -> Register | None:
     register = Register(machine, example.accumulator, example.mnemonic, like)
     register.needed = getattr(example, "reduce_cmd", "reset_reduce") in ("reduce", "idle")
     return register
+
+
+class Generator:
+    """The random number generator of one engine: the state of all its lanes."""
+
+    def __init__(self, machine: Machine, engine: str) -> None:
+        self.machine = machine
+        self.engine = engine
+
+    def content(self) -> Any:
+        """Return the state, uint32 [lanes, words]."""
+        return self.machine.generators[self.engine]
+
+    def replace(self, content: Any) -> None:
+        """Set the state."""
+        self.machine.generators[self.engine] = content
+
+
+def _generator_access(example: Instruction, machine: Machine) -> Generator | None:
+    if example.generator is None:
+        return None
+    if example.generator not in machine.generators:
+        words = machine.core.limits.generator_words(example.generator)
+        state = initial_state(machine.policy.seed, machine.core.partitions, words)
+        machine.generators[example.generator] = state
+    return Generator(machine, example.generator)

@@ -12,69 +12,68 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 from emuron.isa.affine import LoopIndex
-from emuron.sim.footprints import Cells
-from emuron.sim.sites import Access, Site, SiteLoop
+from emuron.sim.sites import Run, SiteLoop, Sites
 
 # What an access finds on a cell: (queue, position) of all that it must come after.
 Found = list[tuple[int, int]]
-Lookup = Callable[[Site, Access, int], Found]
+Lookup = Callable[[int, int, int], Found]  # of a site, an access of it and a cell
 
 
 def is_regular(
-    loop: SiteLoop, cells: dict[int, Cells], counters: dict[LoopIndex, int], lookup: Lookup
+    loop: SiteLoop, sites: Sites, counters: dict[LoopIndex, int], lookup: Lookup
 ) -> bool:
     """Return whether the waits of a loop about to begin can be affine in its counter."""
-    inside = [(site, access) for site in _sites(loop) for access in site.accesses]
-    inside = [(site, access) for site, access in inside if access.tensor in cells]
-    by_tensor: dict[int, list[Access]] = {}
+    inside = list(_accesses(loop, sites))
+    by_space: dict[int, list[int]] = {}
     for _, access in inside:
-        by_tensor.setdefault(access.tensor, []).append(access)
-    reach = _Reach(loop, cells, counters)
-    if not all(reach.moves_alike(accesses) for accesses in by_tensor.values()):
+        by_space.setdefault(int(sites.space[access]), []).append(access)
+    reach = _Reach(loop, sites, counters)
+    if not all(reach.moves_alike(accesses) for accesses in by_space.values()):
         return False
     return all(reach.finds_affine(site, access, lookup) for site, access in inside)
 
 
-def _sites(loop: SiteLoop) -> Iterator[Site]:
+def _accesses(loop: SiteLoop, sites: Sites) -> Iterator[tuple[int, int]]:
+    """Yield the accesses of a loop, each with its site."""
     for part in loop.body:
-        if isinstance(part, Site):
-            yield part
-        else:
-            yield from _sites(part)
+        if isinstance(part, SiteLoop):
+            yield from _accesses(part, sites)
+            continue
+        for site in range(part.first, part.last):
+            for access in sites.accesses(Run(site, site + 1)):
+                yield site, access
 
 
 class _Reach:
     """What the accesses of a loop touch in each of its iterations."""
 
-    def __init__(
-        self, loop: SiteLoop, cells: dict[int, Cells], counters: dict[LoopIndex, int]
-    ) -> None:
+    def __init__(self, loop: SiteLoop, sites: Sites, counters: dict[LoopIndex, int]) -> None:
         self._index = loop.index
-        self._cells = cells
+        self._sites = sites
         self._outer = {i: c for i, c in counters.items() if i not in _indices(loop)}
 
-    def step(self, access: Access) -> int:
+    def step(self, access: int) -> int:
         """Return the bytes that an access moves by in each iteration."""
-        return dict(access.terms).get(self._index, 0)
+        return self._sites.steps.get(access, {}).get(self._index, 0)
 
-    def at(self, access: Access, iteration: int) -> Iterator[int]:
+    def at(self, access: int, iteration: int) -> Iterator[int]:
         """Yield the cells touched in an iteration, inner loops written out."""
-        offset, spans = access.offset, []
-        for index, coefficient in access.terms:
+        place, spans = int(self._sites.place[access]), []
+        for index, stride in self._sites.strides.get(access, ()):
             if index is self._index:
-                offset += coefficient * iteration
+                place += stride * iteration
             elif index in self._outer:
-                offset += coefficient * self._outer[index]
+                place += stride * self._outer[index]
             else:
-                spans.append([coefficient * i for i in range(index.trip)])
-        cells = self._cells[access.tensor]
+                spans.append([stride * i for i in range(index.trip)])
         for shifts in product(*spans):
-            yield from cells.of(access.shape.at(offset + sum(shifts)))
+            yield from self._sites.cells_at(place + sum(shifts))
 
-    def moves_alike(self, accesses: list[Access]) -> bool:
+    def moves_alike(self, accesses: list[int]) -> bool:
         """Return whether accesses to a tensor move by one step, as far as they meet a write."""
         steps = {self.step(access) for access in accesses}
-        if len(steps) == 1 or not any(access.writes for access in accesses):
+        writes = self._sites.writes
+        if len(steps) == 1 or not any(writes[access] for access in accesses):
             return True
         touched: dict[int, set[int]] = {step: set() for step in steps}
         written: dict[int, set[int]] = {step: set() for step in steps}
@@ -82,11 +81,11 @@ class _Reach:
             step = self.step(access)
             for iteration in range(self._index.trip if step else 1):
                 touched[step].update(self.at(access, iteration))
-                if access.writes:
+                if writes[access]:
                     written[step].update(self.at(access, iteration))
         return all(not (written[a] & touched[b]) for a in steps for b in steps if a != b)
 
-    def finds_affine(self, site: Site, access: Access, lookup: Lookup) -> bool:
+    def finds_affine(self, site: int, access: int, lookup: Lookup) -> bool:
         """Return whether what an access finds on its way is affine in the iteration."""
         if self.step(access) == 0:
             return True

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emuron.errors import DeadlockError, UsageError
 from emuron.hardware.chip import Chip, NeuronCore
+from emuron.isa.instruction import CollectiveCost
 from emuron.isa.program import Program
+from emuron.sim import (
+    loop_skip,
+    loop_state,
+    timing_kernel,
+    timing_layout,
+    transfer_kernel,
+)
 from emuron.sim import timing_layout as at
 from emuron.sim.blockers import Blockers
+from emuron.sim.collectives import duration_us
+from emuron.sim.compiled import Numba, checked, compiled, has_numba
 from emuron.sim.dependencies import schedule
+from emuron.sim.footprints import Column
+from emuron.sim.orders import ordered
 from emuron.sim.sites import Sites
-from emuron.sim.timing_compiled import has_numba, kernel
-from emuron.sim.timing_tables import build_tables
+from emuron.sim.timing_code import CoreCode
+from emuron.sim.timing_tables import Queues, build_tables
 from emuron.trace.trace import Trace, TraceBuilder
 
-Column = NDArray[np.int64]
-
-# From about this many executed instructions on, compiled code makes up for its start-up.
+# From about this many instructions on, compiled code makes up for its start-up.
 _COMPILE_FROM = 200_000
-_FIRST_HISTORY = 1 << 10
 _NO_LIMIT = 1 << 40  # an HBM share beyond what any core's DMA can use
+
+_compiled = partial(
+    compiled, "simulate", timing_layout, loop_state, loop_skip, transfer_kernel, timing_kernel
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +47,9 @@ class TimingResult:
     """When a program ends, and what its queues did until then.
 
     `busy_ps` is the total busy time of each queue; `executed` counts the instructions simulated
-    one by one, `instructions` all of them. `trace` is None unless it was asked for.
+    one by one, `instructions` all of them. `trace` is None unless it was asked for. With several
+    cores the names of queues begin with the core's ("nc0/tensor"); where all cores do the same,
+    one is simulated and shown, and stands for `cores`.
     """
 
     total_ps: int
@@ -40,6 +57,7 @@ class TimingResult:
     instructions: int
     executed: int
     trace: Trace | None = None
+    cores: int = 1
 
 
 class TimingSimulator:
@@ -56,15 +74,14 @@ class TimingSimulator:
         target: NeuronCore | Chip,
         *,
         sharing: int = 1,
-        numba: bool | str = "auto",
+        numba: Numba = "auto",
         skip: bool = True,
     ) -> None:
-        if numba not in (True, False, "auto"):
-            raise UsageError(f'numba is {numba!r}; it can be True, False or "auto"')
         if sharing < 1:
             raise UsageError(f"sharing is {sharing}; at least one core uses the memory")
         self.core = target.core if isinstance(target, Chip) else target
-        self._numba = numba
+        self._chip = target if isinstance(target, Chip) else None
+        self._numba = checked(numba)
         self._skip = skip
         self._hbm_share = _NO_LIMIT
         self._hbm_gb_per_s: float | None = None
@@ -75,28 +92,52 @@ class TimingSimulator:
 
     def run(self, program: Program, *, collect: bool = True) -> TimingResult:
         """Return the time of a program and, if `collect`, its trace."""
-        return self.time_repeated(program, 1, collect=collect)
+        return self._time([program], 1, collect)
+
+    def run_cores(self, programs: Sequence[Program], *, collect: bool = True) -> TimingResult:
+        """Return the time of the programs of cores that run together on one HBM stack.
+
+        Cores that do the same are simulated once, each with its part of the stack.
+        """
+        return self._time(programs, 1, collect)
 
     def time_repeated(self, program: Program, count: int, *, collect: bool = True) -> TimingResult:
         """Return the time of a program run `count` times, back to back, on the same tensors."""
+        return self._time([program], count, collect)
+
+    def _time(self, programs: Sequence[Program], count: int, collect: bool) -> TimingResult:
+        codes = [self._code(program, count, len(programs)) for program in programs]
+        alike = all(code.does_the_same(codes[0]) for code in codes[1:])
+        cores = len(codes) if alike else 1
+        queues = Queues(codes[:1] if alike else codes)
+        tables = build_tables(queues, self.core, self._hbm_share // cores)
+        tables = simulate(tables, self._numba, queues)
+        shown = [code.sites.program for code in queues.codes]
+        instructions = sum(len(program) for program in shown) * count
+        metadata = self._metadata(programs, count) if collect else None
+        return _result(queues, tables, (instructions, cores), metadata)
+
+    def _code(self, program: Program, count: int, cores: int) -> CoreCode:
         sites = Sites(program, count)
-        nodes = schedule(sites)
-        instructions = len(program) * count
-        tables = build_tables(
-            sites, nodes, self._hbm_share, search=self._skip, history=_FIRST_HISTORY
-        )
-        tables = simulate(tables, self._numba, sites)
-        return _result(
-            sites, tables, instructions, self._metadata(program, count) if collect else None
+        long = self._numba == "auto" and len(sites) >= _COMPILE_FROM and has_numba()
+        nodes = schedule(sites, numba=long or self._numba is True)
+        return CoreCode(
+            sites, ordered(sites, nodes), partial(self._collective_ps, cores), search=self._skip
         )
 
-    def _metadata(self, program: Program, count: int) -> dict[str, object]:
+    def _collective_ps(self, cores: int, cost: CollectiveCost) -> int:
+        """Return the time of a collective among ranks of so many cores."""
+        if self._chip is None:
+            raise UsageError(f"{cost.kind} runs over the links of a chip: time it on a Chip.")
+        return round(duration_us(cost, self._chip, cores) * 1e6)
+
+    def _metadata(self, programs: Sequence[Program], count: int) -> dict[str, object]:
         """Return what the observers of a trace want to know besides its events."""
         known: dict[str, object] = {
-            "program": program.name,
+            "program": programs[0].name,
             "core": self.core.version,
             "pe_peak_tflops": self.core.tensor_tflops("bfloat16"),
-            "hbm_bytes_moved": count * _hbm_bytes(program),
+            "hbm_bytes_moved": count * sum(_hbm_bytes(program) for program in programs),
         }
         if self._hbm_gb_per_s is not None:
             known["hbm_gb_per_s"] = self._hbm_gb_per_s
@@ -105,38 +146,46 @@ class TimingSimulator:
 
 def _hbm_bytes(program: Program) -> int:
     """Return the HBM traffic of a program in bytes."""
+    costs = [form.cost.dma for form in program.forms]
+    moved = np.array([0 if cost is None else cost.hbm_bytes for cost in costs], np.int64)
     total = 0
     for block, indices in program.leaves():
-        costs = (program.forms[form].cost.dma for form in block.form)
-        moved = sum(cost.hbm_bytes for cost in costs if cost is not None)
-        total += moved * prod(index.trip for index in indices)
+        total += int(moved[np.asarray(block.form)].sum()) * prod(i.trip for i in indices)
     return total
 
 
-def simulate(tables: at.Tables, numba: bool | str, sites: Sites) -> at.Tables:
-    """Run the engine to the end; with numba "auto", compiled once the run has become long."""
-    compiled = numba is True
-    if compiled and not isinstance(tables.m, np.ndarray):
-        tables = as_arrays(tables)
+def simulate(tables: at.Tables, numba: Numba, queues: Queues) -> at.Tables:
+    """Run the engine to the end; with numba "auto", compiled if the run is or becomes long."""
+    instructions = len(tables.h) // at.EVENT
+    runs_compiled = numba is True
+    if numba == "auto":
+        runs_compiled = instructions >= _COMPILE_FROM and has_numba()
+    tables = _as_arrays(tables) if runs_compiled else _as_lists(tables)
     while True:
-        status = kernel(compiled)(*tables)
+        run = _compiled() if runs_compiled else timing_kernel.simulate
+        status = run(*tables)
         if status == at.GROW:
             tables = _with_more_history(tables)
             long = len(tables.h) >= _COMPILE_FROM * at.EVENT
-            if long and numba == "auto" and not compiled and has_numba():
-                compiled, tables = True, as_arrays(tables)
+            if long and numba == "auto" and not runs_compiled and has_numba():
+                runs_compiled, tables = True, _as_arrays(tables)
         elif status == at.GROW_STATES:
             more = int(tables.m[at.STATE_SIZE]) * 2 + len(tables.g)
-            tables = tables._replace(g=_longer(tables.g, more))
+            tables = tables._replace(g=_joined(tables.g, [tables.g, [0] * more]))
         elif status == at.DONE:
             return tables
         else:
-            raise DeadlockError(_stuck(tables, sites))
+            raise DeadlockError(_stuck(tables, queues))
 
 
-def as_arrays(tables: at.Tables) -> at.Tables:
+def _as_arrays(tables: at.Tables) -> at.Tables:
     """Return the tables as int64 arrays, for the compiled engine."""
     return at.Tables(*(np.asarray(column, np.int64) for column in tables))
+
+
+def _as_lists(tables: at.Tables) -> at.Tables:
+    """Return the tables as lists of ints, for the engine as it is."""
+    return at.Tables(*(column.tolist() for column in tables))
 
 
 def _queues(m: at.Ints) -> range:
@@ -162,83 +211,97 @@ def _with_more_history(t: at.Tables) -> at.Tables:
             m[queue + at.STATE] = at.RUNNABLE
         parts.append((first, last, room))
         size += last - first + room
-    h = _longer(t.h[:0], 0)
+    pieces = []
     for first, last, room in parts:
-        h = _longer(h, t.h[first * at.EVENT : last * at.EVENT])
-        h = _longer(h, room * at.EVENT)
-    return t._replace(h=h)
+        pieces += [t.h[first * at.EVENT : last * at.EVENT], [0] * (room * at.EVENT)]
+    return t._replace(h=_joined(t.h, pieces))
 
 
-def _longer(column: at.Ints, more: at.Ints) -> at.Ints:
-    """Return a column with other integers, or so many zeros, at its end."""
-    if isinstance(more, int):
-        more = [0] * more
-    if isinstance(column, np.ndarray):
-        return np.concatenate([column, np.asarray(more, np.int64)])
-    return [*column, *more]
+def _joined(like: at.Ints, pieces: list[at.Ints]) -> at.Ints:
+    """Return runs of integers as one, a list or an array as `like` is."""
+    if isinstance(like, np.ndarray):
+        return np.concatenate([np.asarray(piece, np.int64) for piece in pieces])
+    return list(chain.from_iterable(pieces))
 
 
-def _stuck(t: at.Tables, sites: Sites) -> str:
+def _stuck(t: at.Tables, queues: Queues) -> str:
     m, first = t.m, int(t.m[at.QUEUES_FROM])
     blocked = []
-    for queue, name in zip(_queues(m), sites.queue_names, strict=True):
+    for number, queue in enumerate(_queues(m)):
         if m[queue + at.STATE] != at.FINISHED:
-            site = sites.all[m[m[queue + at.PC] + at.LABEL]]
-            other = sites.queue_names[(m[queue + at.BLOCK_QUEUE] - first) // at.QUEUE]
-            blocked.append(f"{name} ({site.form.mnemonic}) waits for {other}")
-    return f"program {sites.program.name}: no queue can go on; {'; '.join(blocked)}"
+            sites = queues.codes[queues.all[number][0]].sites
+            name = sites.mnemonic(m[m[queue + at.PC] + at.LABEL])
+            other = queues.name((m[queue + at.BLOCK_QUEUE] - first) // at.QUEUE)
+            blocked.append(f"{queues.name(number)} ({name}) waits for {other}")
+    program = queues.codes[0].sites.program.name
+    return f"program {program}: no queue can go on; {'; '.join(blocked)}"
 
 
 def _result(
-    sites: Sites, t: at.Tables, instructions: int, metadata: dict[str, object] | None
+    queues: Queues, t: at.Tables, counts: tuple[int, int], metadata: dict[str, object] | None
 ) -> TimingResult:
+    instructions, cores = counts
     pointers = _queues(t.m)
-    queues = np.asarray(t.m[pointers.start : pointers.stop], np.int64).reshape(-1, at.QUEUE)
-    total = int(queues[:, at.LAST_DONE].max(initial=0))
+    records = np.asarray(t.m[pointers.start : pointers.stop], np.int64).reshape(-1, at.QUEUE)
+    total = int(records[:, at.LAST_DONE].max(initial=0))
     busy = {
-        name: int(record[at.BUSY])
-        for name, record in zip(sites.queue_names, queues, strict=True)
+        queues.name(number): int(record[at.BUSY])
+        for number, record in enumerate(records)
         if record[at.ISSUED]
     }
     trace = None
     if metadata is not None:
-        trace = _trace(sites, t, queues, total, metadata)
-    return TimingResult(total, busy, instructions, instructions - int(t.m[at.SKIPPED]), trace)
+        trace = _trace(queues, t, records, total, metadata)
+    executed = instructions - int(t.m[at.SKIPPED])
+    return TimingResult(total, busy, instructions, executed, trace, cores)
 
 
 def _trace(
-    sites: Sites, t: at.Tables, queues: Column, total_ps: int, metadata: dict[str, object]
+    queues: Queues, t: at.Tables, records: Column, total_ps: int, metadata: dict[str, object]
 ) -> Trace:
     builder = TraceBuilder(metadata)
-    forms = [site.form for site in sites.all]
-    labels = np.array([builder.label(form.mnemonic) for form in forms], np.int64)
-    names = sites.program.groups
-    groups = np.array([builder.group(names[s.group] if names else "") for s in sites.all], np.int64)
-    moved = np.array([f.cost.dma.bytes if f.cost.dma else 0 for f in forms], np.int64)
-    flops = np.array([form.cost.flops for form in forms], np.int64)
+    columns_of = [_Columns(builder, code.sites) for code in queues.codes]
     m, events = np.asarray(t.m, np.int64), np.asarray(t.h, np.int64).reshape(-1, at.EVENT)
     rows: dict[int, int] = {}  # of each queue: its first row in the trace
     blockers = Blockers(m, events, _repeats(t))
     numbers = [
-        builder.queue(name) if record[at.ISSUED] else -1
-        for name, record in zip(sites.queue_names, queues, strict=True)
+        builder.queue(queues.name(number)) if record[at.ISSUED] else -1
+        for number, record in enumerate(records)
     ]
-    for number, record in enumerate(queues):
+    for number, record in enumerate(records):
         first, last = record[at.FIRST], record[at.HISTORY] + record[at.ISSUED]
         if first == last:
             continue
         own = events[first:last]
-        site = m[own[:, at.EVENT_ROW] + at.LABEL]
+        columns = columns_of[queues.all[number][0]].of(m[own[:, at.EVENT_ROW] + at.LABEL])
         blocker, lag_ps = blockers.of(number)
-        columns = (labels[site], groups[site], moved[site], flops[site])
         waits = (np.append(numbers, -1)[blocker], lag_ps)
         start, end = own[:, at.EVENT_START], own[:, at.EVENT_END]
         rows[number] = builder.add_columns(numbers[number], start, end, *columns, *waits)
     for number, begin, stop, period, count in _repeats(t):
-        at_ps = int(events[begin + queues[number, at.FIRST], at.EVENT_START])
+        at_ps = int(events[begin + records[number, at.FIRST], at.EVENT_START])
         row = rows[number]
         builder.repeat(at_ps, period, count, first=row + begin, stop=row + stop)
     return builder.finish(total_ps)
+
+
+class _Columns:
+    """What a trace says of the sites of a program besides their times."""
+
+    def __init__(self, builder: TraceBuilder, sites: Sites) -> None:
+        program, self._sites = sites.program, sites
+        forms, groups = program.forms, program.groups or [""]
+        self._labels = np.array([builder.label(form.mnemonic) for form in forms], np.int64)
+        self._groups = np.array([builder.group(name) for name in groups], np.int64)
+        dma = [form.cost.dma for form in forms]
+        self._bytes = np.array([cost.bytes if cost else 0 for cost in dma], np.int64)
+        self._flops = np.array([form.cost.flops for form in forms], np.int64)
+
+    def of(self, site: Column) -> tuple[Column, Column, Column, Column]:
+        """Return the label, group, bytes and operations of sites."""
+        form = self._sites.form[site]
+        group = self._groups[self._sites.group[site]]
+        return self._labels[form], group, self._bytes[form], self._flops[form]
 
 
 def _repeats(t: at.Tables) -> list[tuple[int, ...]]:

@@ -42,7 +42,8 @@ NUMBER = 25  # number of the queue
 FIRST = 26  # first event of the queue's part of the history
 DEMAND = 27  # HBM_RATE and largest share of the moving transfer
 LIMIT = 28
-QUEUE = 29  # size of the record
+POOL_OF = 29  # pointer to the DMA engines that the ring's transfers use
+QUEUE = 30  # size of the record
 
 # States of a queue.
 RUNNABLE, BLOCKED, PAUSED, FINISHED, FULL = 0, 1, 2, 3, 4
@@ -124,7 +125,15 @@ STACK = 16  # room for one integer a queue
 SCRATCH = 17  # room for a state
 MOVING = 18  # transfers that move bytes
 UNSHARED = 19  # whether their shares must be worked out anew
-HEAD = 20
+POOLS_FROM = 20  # pointers
+POOLS_TO = 21
+HEAD = 22
+
+# The DMA engines of a core, while their work is shared out.
+DMA_LEFT = 0  # what is not yet given away, of ONE
+UNFED = 1  # transfers that have no share yet
+EVEN = 2  # what each of them gets if none can do with less
+POOL = 3  # size of the record
 
 # A repeat: of the queue's history [START, STOP), COUNT copies in all, PERIOD_PS apart.
 REPEAT_QUEUE = 0

@@ -4,120 +4,122 @@ from __future__ import annotations
 
 from itertools import product
 
-from emuron.isa.affine import LoopIndex
-from emuron.isa.tensor import Tensor
-from emuron.sim.regularity import is_regular
-from emuron.sim.sites import Access, Site, SiteLoop, Sites
+import numpy as np
 
-Seen = list[dict[int, int]]
+from emuron.isa.affine import LoopIndex
+from emuron.sim import tracking_kernel as at
+from emuron.sim.compiled import compiled
+from emuron.sim.footprints import Column
+from emuron.sim.regularity import is_regular
+from emuron.sim.sites import Run, SiteLoop, Sites
+from emuron.sim.tracking_kernel import Ints
+
+Seen = list[int]
+Saved = tuple[Ints, Ints]
 Dimension = tuple[LoopIndex, range, dict[int, int], int]  # its issues and sites per iteration
+
+_FIRST_ROOM = 1 << 10  # readers, or waits
 
 
 class Tracker:
     """The state of dependency tracking after the instructions visited so far."""
 
-    def __init__(self, sites: Sites) -> None:
+    def __init__(self, sites: Sites, *, numba: bool = False) -> None:
         self.counters: dict[LoopIndex, int] = {}
-        self._sites = sites
-        queues = len(sites.queue_names)
-        self._tensor_queue = (
-            sites.queue_names.index("tensor") if "tensor" in sites.queue_names else -1
-        )
-        self._issued = [0] * queues
-        self._seen: Seen = [{} for _ in range(queues)]
-        self._writes: list[tuple[int, int] | None] = [None] * sites.cell_count
-        self._reads: list[dict[int, int]] = [{} for _ in range(sites.cell_count)]
-        self._rivals, self._overlapping = _conflicts(sites)
-        self._last: dict[int, dict[int, int]] = {t: {} for t in self._rivals}
+        self.sites = sites
+        self._track = compiled("track", at) if numba else at.track
+        self._queues = len(sites.queue_names)
+        self._make: type = np.ndarray if numba else list
+        rivals = _rivals(sites)
+        state = _state(sites)
+        self._first_access = at.SITE * (len(sites) + 1)
+        self._p = self._ints(_program(sites, rivals, len(state)))
+        tensors = np.full((len(rivals), at.LAST + 2 * self._queues), -1, np.int64)
+        tensors[:, at.LAST + self._queues :] = 0
+        self._s = self._ints(np.concatenate([state, tensors.ravel()]))
+        self._e = self._ints(np.zeros(0, np.int64))
+        self._w = self._ints(np.zeros(at.WAIT * max(_FIRST_ROOM, self._queues), np.int64))
+        self._more_readers(_FIRST_ROOM)
+
+    def _ints(self, column: Column) -> Ints:
+        return column if self._make is np.ndarray else column.tolist()
+
+    def visit(self, run: Run) -> tuple[Ints, Ints]:
+        """Track instructions; return the number of waits up to each one's last, and the waits.
+
+        A wait is two integers, queue and position; those of an instruction are by queue.
+        """
+        self._place(run)
+        count = run.last - run.first
+        ends = self._ints(np.zeros(count + 1, np.int64))
+        site = run.first
+        while True:
+            site = self._track(self._p, self._s, self._e, self._w, ends, run.first, site)
+            if site == run.last:
+                break
+            self._more_readers(max(len(self._e) // at.READER, self._readers_at(site)))
+            self._w = _longer(self._w, len(self._w))
+        waits = self._w[: at.WAIT * int(ends[count])]
+        return ends[1:], waits if isinstance(waits, list) else waits.copy()
+
+    def _place(self, run: Run) -> None:
+        """Give the moving accesses of a run their cells at the present loop counters."""
+        cells = self.sites.cells
+        for access in run.moving:
+            place = self.sites.shift(access, self.counters)
+            record = self._first_access + at.ACCESS * access
+            self._p[record + at.CELL] = int(cells.first[place])
+            self._p[record + at.ROWS] = int(cells.rows[place])
+            self._p[record + at.COLUMNS] = int(cells.columns[place])
+
+    def _readers_at(self, site: int) -> int:
+        return at.readers_needed(self._p, site * at.SITE)
+
+    def _more_readers(self, count: int) -> None:
+        """Make room for so many more readers."""
+        size = len(self._e)
+        self._e = _longer(self._e, at.READER * count)
+        links = range(size + at.READER, size + at.READER * (count + 1), at.READER)
+        self._e[size + at.NEXT :: at.READER] = self._ints(np.array(links, np.int64))
+        self._e[size + at.READER * (count - 1) + at.NEXT] = self._s[at.FREE]
+        self._s[at.FREE] = size
+        self._s[at.SPARE] += count
 
     def seen_copy(self) -> Seen:
         """Return a copy of the latest position that each queue has waited for in each other."""
-        return [dict(entry) for entry in self._seen]
+        first = self._s[at.SEEN]
+        return list(self._s[first : first + self._queues * self._queues])
 
-    def save(self) -> tuple[object, ...]:
+    def save(self) -> Saved:
         """Return a copy of the state."""
-        last = {t: dict(q) for t, q in self._last.items()}
-        reads = [dict(r) for r in self._reads]
-        return [*self._issued], self.seen_copy(), [*self._writes], reads, last
+        return self._s.copy(), self._e.copy()
 
-    def restore(self, saved: tuple[object, ...]) -> None:
+    def restore(self, saved: Saved) -> None:
         """Return to a saved state."""
-        self._issued, self._seen, self._writes, self._reads, self._last = saved  # type: ignore[assignment]
-
-    def visit(self, site: Site) -> list[tuple[int, int]]:
-        """Track one instruction and return its waits (queue, position), by queue."""
-        queue = site.queue
-        need: dict[int, int] = {}
-        touched = []
-        for access in site.accesses:
-            if access.tensor in self._sites.cells:
-                cells = self._cells(access)
-                touched.append((access, cells))
-                self._require(access, cells, queue, need)
-        position = self._issued[queue]
-        self._issued[queue] = position + 1
-        self._record(touched, queue, position)
-        seen = self._seen[queue]
-        waits = [(q, p) for q, p in sorted(need.items()) if p > seen.get(q, -1)]
-        seen.update(waits)
-        return waits
+        self._s, self._e = saved
 
     def is_regular(self, loop: SiteLoop) -> bool:
         """Return whether the waits of a loop about to begin can be affine in its counter."""
-        return is_regular(loop, self._sites.cells, self.counters, self._found)
+        return is_regular(loop, self.sites, self.counters, self._found)
 
-    def _found(self, site: Site, access: Access, cell: int) -> list[tuple[int, int]]:
+    def _found(self, site: int, access: int, cell: int) -> list[tuple[int, int]]:
         """Return what an access finds on a cell and its queue has not yet waited for."""
-        seen = self._seen[site.queue]
-        written = self._writes[cell]
-        found = [] if written is None else [written]
-        if access.writes:
-            found.extend(sorted(self._reads[cell].items()))
-        return [(q, position) for q, position in found if position > seen.get(q, -1)]
+        s = self._s
+        seen = s[at.SEEN] + int(self.sites.queue[site]) * self._queues
+        written = s[at.WRITTEN] + 2 * cell
+        found = [] if s[written] < 0 else [(s[written], s[written + 1])]
+        if self.sites.writes[access]:
+            found.extend(sorted(self._readers(cell)))
+        return [(q, position) for q, position in found if position > s[seen + q]]
 
-    def _cells(self, access: Access) -> tuple[int, ...]:
-        return self._sites.cells[access.tensor].of(access.rectangle(self.counters))
-
-    def _require(
-        self, access: Access, cells: tuple[int, ...], queue: int, need: dict[int, int]
-    ) -> None:
-        """Add what an access must wait for to `need`."""
-        for cell in cells:
-            written = self._writes[cell]
-            readers = self._reads[cell]
-            if written is not None and (access.reads or not readers):
-                other, position = written
-                in_order = other == queue and (not access.reads or queue == self._tensor_queue)
-                if not in_order and position > need.get(other, -1):
-                    need[other] = position
-            if access.writes:
-                for other, position in readers.items():
-                    if other != queue and position > need.get(other, -1):
-                        need[other] = position
-        if access.tensor in self._rivals and (access.writes or access.tensor in self._overlapping):
-            self._require_rivals(access.tensor, queue, need)
-
-    def _require_rivals(self, tensor: int, queue: int, need: dict[int, int]) -> None:
-        for rival in self._rivals[tensor]:
-            for other, position in self._last[rival].items():
-                if other != queue and position > need.get(other, -1):
-                    need[other] = position
-
-    def _record(
-        self, touched: list[tuple[Access, tuple[int, ...]]], queue: int, position: int
-    ) -> None:
-        for access, cells in touched:
-            if access.tensor in self._last:
-                self._last[access.tensor][queue] = position
-            if not access.writes:
-                for cell in cells:
-                    self._reads[cell][queue] = position
-        for access, cells in touched:
-            if access.writes:
-                for cell in cells:
-                    self._writes[cell] = (queue, position)
-                    if self._reads[cell]:
-                        self._reads[cell] = {}
+    def _readers(self, cell: int) -> list[tuple[int, int]]:
+        found = []
+        reader = self._s[self._s[at.READERS] + cell]
+        while reader >= 0:
+            queue, position, following = self._e[reader : reader + at.READER]
+            found.append((queue, position))
+            reader = following
+        return found
 
     def advance(
         self, loop: SiteLoop, start: int, stop: int, seen: tuple[Seen, Seen], since: int
@@ -127,47 +129,104 @@ class Tracker:
         `seen` holds what had been waited for after the last two iterations tracked one by one,
         `since` the iterations between the last of them and `stop`.
         """
+        s = self._s
         if stop > start:
             merged: dict[int, _Cell] = {}
             dimensions: list[Dimension] = [
                 (loop.index, range(start, stop), loop.issues, loop.sites)
             ]
-            origin = {q: self._issued[q] - start * n for q, n in loop.issues.items()}
+            origin = {q: s[s[at.ISSUED] + q] - start * n for q, n in loop.issues.items()}
             _Sweep(self, merged).body(loop.body, dimensions, origin, -start * loop.sites)
             for cell, entry in merged.items():
                 self._merge(cell, entry)
             for queue, count in loop.issues.items():
-                self._issued[queue] += count * (stop - start)
-        before, after = seen
-        for queue, latest in enumerate(after):
-            for other, position in latest.items():
-                step = position - before[queue].get(other, position)
-                ahead = position + step * since
-                if ahead > self._seen[queue].get(other, -1):
-                    self._seen[queue][other] = ahead
+                s[s[at.ISSUED] + queue] += count * (stop - start)
+        first = s[at.SEEN]
+        for pair, (before, after) in enumerate(zip(*seen, strict=True), start=first):
+            step = after - before if before >= 0 else 0
+            if after >= 0:
+                s[pair] = max(s[pair], after + step * since)
 
     def _merge(self, cell: int, entry: _Cell) -> None:
-        if entry.written is None:
-            for queue, (_, position) in entry.read.items():
-                self._reads[cell][queue] = position
-            return
-        order, queue, position = entry.written
-        self._writes[cell] = (queue, position)
-        self._reads[cell] = {q: p for q, (o, p) in entry.read.items() if o > order}
+        since = -1
+        if entry.written is not None:
+            since, queue, position = entry.written
+            at.write(self._s, self._e, cell, queue, position)
+        for queue, (order, position) in entry.read.items():
+            if order > since:
+                if self._s[at.SPARE] == 0:
+                    self._more_readers(len(self._e) // at.READER)
+                at.read(self._s, self._e, cell, queue, position)
 
-    def note(self, tensor: int, queue: int, position: int) -> None:
-        """Record the position of an access for the tensor's rivals."""
-        if tensor in self._last:
-            last = self._last[tensor]
-            last[queue] = max(position, last.get(queue, -1))
+    def note(self, access: int, queue: int, position: int) -> None:
+        """Record the position of an access for its tensor's rivals."""
+        tensor = self._p[self._first_access + at.ACCESS * access + at.TENSOR]
+        if tensor >= 0:
+            at.touch(self._s, tensor, queue, position)
 
-    def cells_at(self, access: Access, offset: int) -> tuple[int, ...]:
-        """Return the cells of an access whose offset is known."""
-        return self._sites.cells[access.tensor].of(access.shape.at(offset))
 
-    def is_tracked(self, access: Access) -> bool:
-        """Return whether an access needs order."""
-        return access.tensor in self._sites.cells
+def _longer(column: Ints, more: int) -> Ints:
+    """Return a column with so many zeros at its end."""
+    if isinstance(column, list):
+        return [*column, *[0] * more]
+    return np.concatenate([column, np.zeros(more, np.int64)])
+
+
+def _state(sites: Sites) -> Column:
+    """Return the state at the start of a program, without the tensors that have rivals."""
+    queues, cells = len(sites.queue_names), sites.cell_count
+    sizes = {at.ISSUED: queues, at.SEEN: queues * queues, at.NEED: queues}
+    sizes |= {at.WRITTEN: 2 * cells, at.READERS: cells}
+    state = np.full(at.HEAD + sum(sizes.values()), -1, np.int64)
+    start = at.HEAD
+    for pointer, size in sizes.items():
+        state[pointer] = start
+        start += size
+    state[state[at.ISSUED] : state[at.ISSUED] + queues] = 0
+    state[at.QUEUES], state[at.FREE], state[at.SPARE], state[at.CLOCK] = queues, -1, 0, 0
+    names = sites.queue_names
+    state[at.IN_ORDER] = names.index("tensor") if "tensor" in names else -1
+    return state
+
+
+def _program(sites: Sites, rivals: dict[int, list[int]], first: int) -> Column:
+    """Return the records of sites, accesses and lists of rivals.
+
+    The tensors that have rivals begin at `first` in the state.
+    """
+    accesses, size = len(sites.tensor), at.LAST + 2 * len(sites.queue_names)
+    heads = np.zeros((len(sites) + 1, at.SITE), np.int64)
+    heads[:-1, at.QUEUE] = sites.queue
+    heads[:, at.FIRST] = heads.size + at.ACCESS * sites.first
+    records = np.zeros((accesses, at.ACCESS), np.int64)
+    for field, column in zip((at.CELL, at.ROWS, at.COLUMNS, at.ACROSS), sites.cells, strict=True):
+        records[:, field] = column[sites.place]
+    records[:, at.READS], records[:, at.WRITES] = sites.reads, sites.writes
+    pointers = {tensor: first + i * size for i, tensor in enumerate(rivals)}
+    of_tensor = np.full((len(sites.program.tensors), 3), 0, np.int64)
+    of_tensor[:, 0] = -1
+    lists: list[int] = []
+    for tensor, others in rivals.items():
+        start = heads.size + records.size + len(lists)
+        of_tensor[tensor] = pointers[tensor], start, start + len(others)
+        lists += [pointers[other] for other in others]
+    records[:, at.TENSOR : at.RIVALS_END + 1] = of_tensor[sites.tensor]
+    return np.concatenate([heads.ravel(), records.ravel(), np.array(lists, np.int64)])
+
+
+def _rivals(sites: Sites) -> dict[int, list[int]]:
+    """Return the accessed tensors that had or will have the bytes of each accessed tensor."""
+    tensors = sites.program.tensors
+    accessed = np.unique(sites.tensor).tolist()
+    numbers = {tensors[number]: number for number in accessed}
+    found: dict[int, set[int]] = {}
+    for tensor, number in numbers.items():
+        for rival in tensor.rivals:
+            other = numbers.get(rival)
+            if other is not None:
+                found.setdefault(number, set()).add(other)
+                found.setdefault(other, set()).add(number)
+    return {number: sorted(found[number]) for number in sorted(found)}
 
 
 class _Cell:
@@ -185,21 +244,24 @@ class _Sweep:
 
     def __init__(self, tracker: Tracker, merged: dict[int, _Cell]) -> None:
         self._tracker = tracker
+        self._sites = tracker.sites
         self._merged = merged
 
     def body(
         self,
-        parts: list[Site | SiteLoop],
+        parts: list[Run | SiteLoop],
         dimensions: list[Dimension],
         origin: dict[int, int],
         order: int,
     ) -> None:
         origin = dict(origin)
         for part in parts:
-            if isinstance(part, Site):
-                self._site(part, dimensions, origin[part.queue], order)
-                origin[part.queue] += 1
-                order += 1
+            if isinstance(part, Run):
+                for site in range(part.first, part.last):
+                    queue = int(self._sites.queue[site])
+                    self._site(site, dimensions, origin[queue], order)
+                    origin[queue] += 1
+                    order += 1
                 continue
             trip = part.index.trip
             inner: Dimension = (part.index, range(trip), part.issues, part.sites)
@@ -209,72 +271,34 @@ class _Sweep:
                 origin[queue] += count * trip
             order += part.sites * trip
 
-    def _site(self, site: Site, dimensions: list[Dimension], origin: int, order: int) -> None:
-        for access in site.accesses:
-            if not self._tracker.is_tracked(access):
-                continue
-            terms = dict(access.terms)
-            base = access.offset
-            for index, coefficient in access.terms:
+    def _site(self, site: int, dimensions: list[Dimension], origin: int, order: int) -> None:
+        sites, counters = self._sites, self._tracker.counters
+        queue = int(sites.queue[site])
+        for access in range(int(sites.first[site]), int(sites.first[site + 1])):
+            strides = dict(sites.strides.get(access, ()))
+            base = int(sites.place[access])
+            for index, stride in strides.items():
                 if all(index is not d[0] for d in dimensions):
-                    base += coefficient * self._tracker.counters[index]
-            values = [span if i in terms else span[-1:] for i, span, _, _ in dimensions]
+                    base += stride * counters[index]
+            values = [span if i in strides else span[-1:] for i, span, _, _ in dimensions]
             for point in product(*values):
-                offset, position, when = base, origin, order
-                for value, (index, _, issues, sites) in zip(point, dimensions, strict=True):
-                    offset += terms.get(index, 0) * value
-                    position += issues.get(site.queue, 0) * value
-                    when += sites * value
-                self._touch(access, offset, (when, site.queue, position))
+                place, position, when = base, origin, order
+                for value, (index, _, issues, count) in zip(point, dimensions, strict=True):
+                    place += strides.get(index, 0) * value
+                    position += issues.get(queue, 0) * value
+                    when += count * value
+                self._touch(access, place, (when, queue, position))
 
-    def _touch(self, access: Access, offset: int, stamp: tuple[int, int, int]) -> None:
+    def _touch(self, access: int, place: int, stamp: tuple[int, int, int]) -> None:
         when, queue, position = stamp
-        self._tracker.note(access.tensor, queue, position)
-        for cell in self._tracker.cells_at(access, offset):
+        self._tracker.note(access, queue, position)
+        writes = self._sites.writes[access]
+        for cell in self._sites.cells_at(place):
             entry = self._merged.get(cell)
             if entry is None:
                 entry = self._merged[cell] = _Cell()
-            if access.writes:
+            if writes:
                 if entry.written is None or when > entry.written[0]:
                     entry.written = stamp
             elif when > entry.read.get(queue, (-1 << 62, 0))[0]:
                 entry.read[queue] = (when, position)
-
-
-def _conflicts(sites: Sites) -> tuple[dict[int, list[int]], set[int]]:
-    """Return the tensors that share bytes with each tensor, and those that do so while in use."""
-    tensors = sites.program.tensors
-    numbers = {tensor: number for number, tensor in enumerate(tensors)}
-    found: dict[int, set[int]] = {}
-    for number, tensor in enumerate(tensors):
-        for rival in tensor.rivals:
-            if rival in numbers and number in sites.cells and numbers[rival] in sites.cells:
-                found.setdefault(number, set()).add(numbers[rival])
-                found.setdefault(numbers[rival], set()).add(number)
-    aliased = [n for n in sites.cells if tensors[n].aliases]
-    overlapping: set[int] = set()
-    for i, a in enumerate(aliased):
-        for b in aliased[i + 1 :]:
-            if _overlap(tensors[a], tensors[b]):
-                overlapping.update((a, b))
-                found.setdefault(a, set()).add(b)
-                found.setdefault(b, set()).add(a)
-    return {n: sorted(others) for n, others in found.items()}, overlapping
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    if a.buffer is not b.buffer or a.address is None or b.address is None:
-        return False
-    if isinstance(a.address, int) or isinstance(b.address, int):
-        first, second = sorted(((_byte(a), a), (_byte(b), b)), key=lambda pair: pair[0])
-        return first[0] + first[1].nbytes > second[0]
-    rows = a.address[0] < b.address[0] + b.shape[0] and b.address[0] < a.address[0] + a.shape[0]
-    return (
-        rows
-        and a.address[1] < b.address[1] + b.partition_bytes
-        and b.address[1] < a.address[1] + a.partition_bytes
-    )
-
-
-def _byte(tensor: Tensor) -> int:
-    return tensor.address if isinstance(tensor.address, int) else 0

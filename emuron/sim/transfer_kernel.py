@@ -1,6 +1,6 @@
 """The part of the timing engine that is ordered in time: DMA transfers.
 
-The transfers that move bytes at one time share the core's DMA engines and the HBM, max-min fair;
+The transfers that move bytes at one time share their core's DMA engines and the HBM, max-min fair;
 shares change only when a transfer starts or ends.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from emuron.sim.timing_layout import (
     BUSY,
     DEMAND,
+    DMA_LEFT,
+    EVEN,
     EVENT,
     EVENT_END,
     EVENT_ROW,
@@ -28,12 +30,17 @@ from emuron.sim.timing_layout import (
     NEVER,
     NOW,
     ONE,
+    POOL,
+    POOL_OF,
+    POOLS_FROM,
+    POOLS_TO,
     QUEUE,
     QUEUES_TO,
     RINGS_FROM,
     SETUP_PS,
     SHARE,
     TABLE_NEEDED,
+    UNFED,
     UNSHARED,
     Ints,
 )
@@ -76,10 +83,18 @@ def start_transfers(m: Ints, h: Ints, g: Ints) -> int:
 
 
 def share(m: Ints) -> None:
-    """Share the DMA and the HBM among the moving transfers, max-min fair (water filling)."""
-    dma_left, hbm_left = ONE, m[HBM_SHARE] << FRACTION
+    """Share the DMA of each core and the HBM among the moving transfers, max-min fair.
+
+    By water filling: the level rises for all until a transfer can use no more, the DMA engines of
+    a core or the HBM is used up; who is held by that gets the level, and the rest goes on.
+    """
+    hbm_left = m[HBM_SHARE] << FRACTION
+    for pool in range(m[POOLS_FROM], m[POOLS_TO], POOL):
+        m[pool + DMA_LEFT] = ONE
+        m[pool + UNFED] = 0
     for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
         m[ring + SHARE] = 0
+        m[m[ring + POOL_OF] + UNFED] += m[ring + FLOWING]
     left = m[MOVING]
     while left > 0:
         traffic, least = 0, ONE
@@ -87,21 +102,40 @@ def share(m: Ints) -> None:
             if m[ring + FLOWING] == 1 and m[ring + SHARE] == 0:
                 traffic += m[ring + DEMAND]
                 least = min(least, m[ring + LIMIT])
-        even = max(1, dma_left // left)
+        even = evens(m)
         level = min(even, max(1, hbm_left // traffic)) if traffic > 0 else even
-        capped = least <= level
+        dry = level < even or (traffic > 0 and level == max(1, hbm_left // traffic))
         for ring in range(m[RINGS_FROM], m[QUEUES_TO], QUEUE):
-            if m[ring + FLOWING] == 0 or m[ring + SHARE] != 0:
-                continue
-            # Who cannot use the level gets what it can; else the tighter of DMA and HBM decides.
-            bound = m[ring + LIMIT] <= level if capped else level == even or m[ring + DEMAND] > 0
-            if bound:
-                own = min(m[ring + LIMIT], level)
-                m[ring + SHARE] = own
-                dma_left -= own
-                hbm_left -= own * m[ring + DEMAND]
-                left -= 1
+            if m[ring + FLOWING] == 1 and m[ring + SHARE] == 0:
+                # Who cannot use the level gets what it can; else the tighter of DMA and HBM holds.
+                if least <= level:
+                    held = m[ring + LIMIT] <= level
+                else:
+                    held = m[m[ring + POOL_OF] + EVEN] == level or (dry and m[ring + DEMAND] > 0)
+                if held:
+                    hbm_left -= feed(m, ring, level)
+                    left -= 1
     m[UNSHARED] = 0
+
+
+def evens(m: Ints) -> int:
+    """Work out the even share of each core's DMA; return the least."""
+    least = ONE
+    for pool in range(m[POOLS_FROM], m[POOLS_TO], POOL):
+        m[pool + EVEN] = 0
+        if m[pool + UNFED] > 0:
+            m[pool + EVEN] = max(1, m[pool + DMA_LEFT] // m[pool + UNFED])
+            least = min(least, m[pool + EVEN])
+    return int(least)
+
+
+def feed(m: Ints, ring: int, level: int) -> int:
+    """Give a transfer its share; return the HBM traffic that it takes."""
+    own = min(m[ring + LIMIT], level)
+    m[ring + SHARE] = own
+    m[m[ring + POOL_OF] + DMA_LEFT] -= own
+    m[m[ring + POOL_OF] + UNFED] -= 1
+    return int(own * m[ring + DEMAND])
 
 
 def advance(m: Ints, h: Ints, g: Ints, next_start: int) -> bool:

@@ -38,11 +38,20 @@ class Bench:
         return AccessPattern(Tensor(name, shape, dtype(kind), MemoryRegion(where), **more))
 
     def tile(
-        self, values: Any, kind: DType | str = "float32", where: str = "sbuf", **more: Any
+        self,
+        values: Any,
+        kind: DType | str = "float32",
+        where: str = "sbuf",
+        bits: bool = False,
+        **more: Any,
     ) -> AccessPattern:
+        """A tensor of these values; with `bits` they are stored bits."""
         values = np.asarray(values)
         pattern = self.empty(values.shape, kind, where, **more)
-        self.machine.write(pattern.tensor, values.astype(dtype(kind).np))
+        stored = dtype(kind).np
+        if bits:
+            stored = np.dtype(f"uint{8 * stored.itemsize}")
+        self.machine.write(pattern.tensor, values.astype(stored))
         return pattern
 
     def form(self, nki: str, **named: Any) -> Form:

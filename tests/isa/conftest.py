@@ -23,3 +23,8 @@ def trn2() -> Bench:
 @pytest.fixture
 def trn1() -> Bench:
     return Bench(catalog.chip("trn1").core)
+
+
+@pytest.fixture
+def trn3() -> Bench:
+    return Bench(catalog.chip("trn3").core)

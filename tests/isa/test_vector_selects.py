@@ -64,6 +64,13 @@ def test_range_select_refuses_indices_that_fp32_cannot_tell_apart(trn2):
     _refused(trn2, "indices reach 16777217; the limit is 16777215", range_start=2**24 - 7)
 
 
+def test_range_select_takes_the_lowest_float32_written_with_fewer_digits(trn2):
+    tile, column = trn2.empty((4, 9)), trn2.empty((4, 1))
+    named = {"dst": tile, "on_true_tile": tile, "bound0": column, "bound1": column}
+    operators = {"comp_op0": "less", "comp_op1": "less"}
+    trn2.form("range_select", **named, **operators, on_false_value=-3.4028235e38)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_select_reduce_chooses_and_keeps_the_maximum(bench, reverse):
     x, predicate, other = integers((4, 9)), integers((4, 9), 1, 0, 2), integers((4, 1), 2)

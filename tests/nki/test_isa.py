@@ -75,13 +75,6 @@ def test_numpy_functions_stand_for_operators(active, in_sbuf):
     assert active.contents(made).tolist() == [[10.0]]
 
 
-def test_instructions_return_a_handle_that_takes_an_order(active):
-    tile = nl.ndarray((2, 4), nl.float32)
-    first = nisa.memset(tile, 0)
-    second = nisa.memset(tile, 1)
-    assert second.depends_on(first) is second
-
-
 def test_a_scalar_operand_of_a_wrong_type_is_refused(active):
     tile = nl.zeros((2, 4), nl.float32)
     with pytest.raises(UsageError, match="scalar operand is 'two'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
@@ -233,3 +234,25 @@ def test_nki_objects_take_annotated_attributes_in_order():
     made = Config(3, name="n")
     assert (made.size, made.scale, made.name) == (3, 2.0, "n")
     assert Config().size is None
+
+
+def test_a_dataclass_of_plain_attributes_takes_them_as_keywords():
+    """nki-library has such classes (attention_cte's SectionParams)."""
+
+    @dataclass
+    class Section(nl.NKIObject):
+        index = None
+        offset = 0
+
+    assert (Section(index=2).index, Section(index=2).offset) == (2, 0)
+
+
+def test_a_class_with_annotations_keeps_its_plain_attributes_out_of_its_initialiser():
+    @dataclass
+    class Section(nl.NKIObject):
+        index: int
+        LIMIT = 4
+
+    assert Section(3) == Section(index=3)
+    with pytest.raises(TypeError, match="LIMIT"):
+        Section(3, LIMIT=5)

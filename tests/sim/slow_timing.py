@@ -38,7 +38,8 @@ class Item:
 def total_ps(program: Program, chip: Chip) -> Fraction:
     """Return when a program without loops ends."""
     core = program.core
-    queues = [Sites(program).queue_names[site.queue] for site in Sites(program).all]
+    sites = Sites(program)
+    queues = [sites.queue_names[queue] for queue in sites.queue]
     items = _items(program, queues)
     _connect(items, Fraction(core.timing.semaphore_ns) * SECOND)
     machine = _Machine(core, chip)

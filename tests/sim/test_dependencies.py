@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 
 from emuron.isa.affine import Affine, LoopIndex
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern
-from emuron.sim.dependencies import Node, Repeated, Step, schedule
+from emuron.sim.dependencies import Node, Repeated, schedule
 from emuron.sim.sites import Sites
+from emuron.sim.tracking_kernel import WAIT
 from tests.sim.nests import Renderer, bodies
 from tests.sim.programs import ProgramWriter
 
 Waits = list[tuple[str, str, list[tuple[str, int]]]]
 
 
-def waits_of(program: Program) -> Waits:
+def waits_of(program: Program, *, numba: bool = False) -> Waits:
     """Return (queue, instruction, waits) of each instruction executed, loops written out."""
     sites = Sites(program)
     return [
         (
-            sites.queue_names[step.site.queue],
-            step.site.form.mnemonic,
+            sites.queue_names[sites.queue[site]],
+            sites.mnemonic(site),
             [(sites.queue_names[queue], position) for queue, position in waits],
         )
-        for step, waits in _executed(schedule(sites), ())
+        for site, waits in _executed(schedule(sites, numba=numba), ())
     ]
 
 
@@ -36,21 +38,23 @@ def _executed(nodes: list[Node], counters: tuple[int, ...]) -> Any:
             for i in range(node.trip):
                 yield from _executed(node.body, (*counters, i))
             continue
-        yield (
-            node,
-            [
-                (queue, base + sum(s * c for s, c in zip(slopes, counters, strict=True)))
-                for queue, base, slopes in node.waits
-            ],
-        )
+        found = [tuple(node.waits[i : i + WAIT]) for i in range(0, len(node.waits), WAIT)]
+        slopes = node.slopes or [(0,) * len(counters)] * len(found)
+        waits = [
+            (int(queue), int(base) + sum(s * c for s, c in zip(levels, counters, strict=True)))
+            for (queue, base), levels in zip(found, slopes, strict=True)
+        ]
+        ends = [0, *node.ends]
+        for i, site in enumerate(range(node.run.first, node.run.last)):
+            yield site, waits[int(ends[i]) : int(ends[i + 1])]
 
 
-def steps(nodes: list[Node]) -> list[Step]:
-    return [
-        step
+def length(nodes: list[Node]) -> int:
+    """Return the number of instructions in scheduled nodes, loops counted once."""
+    return sum(
+        length(node.body) if isinstance(node, Repeated) else node.run.last - node.run.first
         for node in nodes
-        for step in (steps(node.body) if isinstance(node, Repeated) else [node])
-    ]
+    )
 
 
 def test_a_read_waits_for_the_write_of_its_bytes() -> None:
@@ -157,7 +161,7 @@ def test_a_double_buffered_loop_stays_a_loop() -> None:
         writer.copy(result, slot, block=body)
     nodes = schedule(Sites(writer.program()))
     assert isinstance(nodes[-1], Repeated)
-    assert len(steps(nodes)) <= 16
+    assert length(nodes) <= 16
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,3 +171,24 @@ def test_waits_of_loops_equal_those_of_the_loops_written_out(body: tuple[Any, ..
     unrolled = Renderer(unroll=True).program(body)
     if len(unrolled) <= 1500:
         assert waits_of(looped) == waits_of(unrolled)
+
+
+@pytest.mark.fast
+@settings(max_examples=30, deadline=None)
+@given(bodies(0, 2))
+def test_compiled_and_plain_tracking_agree(body: tuple[Any, ...]) -> None:
+    pytest.importorskip("numba")
+    program = Renderer(unroll=False).program(body)
+    if len(program) <= 1500:
+        assert waits_of(program, numba=True) == waits_of(program)
+
+
+def test_tracking_grows_its_room_for_readers_and_waits() -> None:
+    writer = ProgramWriter()
+    shared, out = writer.sbuf("shared", 64), [writer.sbuf(f"o{i}", 64) for i in range(3000)]
+    for tensor in out:
+        writer.copy(tensor, shared)
+        writer.activation_of(tensor, tensor, "exp")
+    found = waits_of(writer.program())
+    assert [waits for *_, waits in found[::2]] == [[]] * 3000
+    assert [waits for *_, waits in found[1::2]] == [[("vector", i)] for i in range(3000)]

@@ -9,7 +9,8 @@ import pytest
 from emuron.hardware.chip import Chip
 from emuron.isa.instruction import DmaCost
 from emuron.isa.tensor import AccessPattern
-from emuron.sim.dma import RING_USES, RingChooser, transfer
+from emuron.sim.dma import transfer
+from emuron.sim.queues import RING_USES
 from emuron.sim.sites import Sites
 from emuron.sim.timing_layout import FRACTION, ONE
 from tests.sim.programs import ProgramWriter
@@ -77,13 +78,17 @@ def test_hardware_descriptors_limit_how_often_a_ring_triggers(chip: Chip) -> Non
 
 
 def test_each_use_has_its_rings_and_takes_them_in_turn() -> None:
-    spec = ProgramWriter().core.dma
-    chooser = RingChooser(spec)
-    rings = spec.queues_per_engine // len(RING_USES)
-    names = [chooser.choose("loads") for _ in range(rings + 1)]
-    assert len(set(names)) == rings
-    assert names[0] == names[-1]
-    assert chooser.choose("stores") not in names
+    writer = ProgramWriter()
+    x, source = writer.sbuf("x", 64), writer.hbm("h", (128, 64), "input")
+    rings = writer.core.dma.queues_per_engine // len(RING_USES)
+    for _ in range(rings + 1):
+        writer.load(x, source)
+    writer.store(writer.hbm("output", (128, 64)), x)
+    sites = Sites(writer.program())
+    names = [sites.queue_names[queue] for queue in sites.queue]
+    assert len(set(names[:rings])) == rings
+    assert names[0] == names[rings]
+    assert names[-1] not in names[:-1]
 
 
 def test_a_transfer_goes_to_the_ring_of_its_use() -> None:

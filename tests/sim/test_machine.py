@@ -98,8 +98,26 @@ def test_neighbours_do_not_share(machine):
     a, b = _placed("a", (2, 4), "uint8", 0, 0), _placed("b", (2, 4), "uint8", 0, 4)
     machine.write(a, np.full((2, 4), 1, np.uint8))
     machine.write(b, np.full((2, 4), 2, np.uint8))
-    assert machine.storage(a).memory is not machine.storage(b).memory
     assert (machine.read(a) == 1).all()
+    assert (machine.read(b) == 2).all()
+
+
+def test_placed_tensors_in_hbm_share_bytes_too(machine):
+    low, high, both = (
+        Tensor(n, (size,), dtype("uint8"), MemoryRegion.private_hbm, address=at, aliases=True)
+        for n, size, at in (("low", 8, 0), ("high", 100, 4), ("both", 8, 2))
+    )
+    machine.write(low, np.full(8, 1, np.uint8))
+    machine.write(high, np.full(100, 2, np.uint8))
+    assert machine.read(low).tolist() == [1] * 4 + [2] * 4
+    machine.write(both, np.full(8, 3, np.uint8))
+    assert machine.read(high)[:8].tolist() == [3] * 6 + [2] * 2
+
+
+def test_a_tensor_declared_again_at_its_address_keeps_what_it_held(machine):
+    machine.write(_placed("a", (2, 4), "uint8", 0, 8), np.full((2, 4), 7, np.uint8))
+    again = _placed("again", (2, 1), "uint32", 0, 8)
+    assert machine.read(again).tolist() == [[0x07070707]] * 2
 
 
 def test_addresses_of_an_allocator_do_not_alias(machine):

@@ -184,6 +184,58 @@ def test_a_ring_holds_only_so_many_transfers() -> None:
     assert result.total_ps < count * writer.core.dma.fixed_ns * 1000 / 4
 
 
+def loads(columns: int, count: int) -> ProgramWriter:
+    """Return a program that loads tiles and works on them."""
+    writer = ProgramWriter()
+    source = writer.hbm("h", (128, columns * count), "input")
+    result = writer.sbuf("r", columns)
+    for i in range(count):
+        tile = writer.sbuf(f"t{i}", columns)
+        writer.load(tile, source, columns * i)
+        writer.copy(result, tile)
+    return writer
+
+
+def test_cores_that_differ_are_timed_together_and_named() -> None:
+    one, other = loads(512, 6), loads(512, 7)
+    result = TimingSimulator(one.chip).run_cores([one.program(), other.program()])
+    assert result.cores == 1
+    assert result.instructions == 26
+    assert {"nc0/vector", "nc1/vector", "nc0/dma-loads0", "nc1/dma-loads0"} <= set(result.busy_ps)
+    assert result.trace is not None
+    assert set(result.busy_ps) == set(result.trace.queue_names)
+
+
+def test_cores_that_do_the_same_take_what_they_take_together() -> None:
+    """One copy with half the HBM and two with all of it: an idle third program keeps them apart."""
+    programs = [loads(8192, 9).program() for _ in range(2)]
+    chip = loads(1, 1).chip
+    alike = TimingSimulator(chip).run_cores(programs)
+    apart = TimingSimulator(chip).run_cores([*programs, ProgramWriter().program()])
+    assert (alike.cores, apart.cores) == (2, 1)
+    assert alike.total_ps == apart.total_ps
+    assert alike.busy_ps["vector"] == apart.busy_ps["nc0/vector"] == apart.busy_ps["nc1/vector"]
+    alone = TimingSimulator(chip).run(programs[0])
+    assert alike.total_ps > alone.total_ps
+
+
+@settings(max_examples=40, deadline=None)
+@given(bodies(0, 2), bodies(0, 2))
+def test_cores_with_hbm_to_spare_do_not_disturb_each_other(
+    one: tuple[Any, ...], other: tuple[Any, ...]
+) -> None:
+    programs = [Renderer(unroll=False, rings=2).program(body) for body in (one, other)]
+    if sum(map(len, programs)) > 5000:
+        return
+    core = programs[0].core  # a bare core: HBM is no limit
+    alone = [TimingSimulator(core, numba=False).run(program) for program in programs]
+    joint = TimingSimulator(core, numba=False).run_cores(programs)
+    assert joint.total_ps == max(result.total_ps for result in alone)
+    if joint.cores == 1:
+        busy = {f"nc{c}/{q}": ps for c, r in enumerate(alone) for q, ps in r.busy_ps.items()}
+        assert joint.busy_ps == busy
+
+
 def test_a_program_without_instructions_takes_no_time() -> None:
     writer = ProgramWriter()
     assert run(writer).total_ps == 0

@@ -1,7 +1,7 @@
-"""The timing engine's source as it is, or compiled with numba.
+"""Functions of the simulators as they are, or compiled with numba.
 
 Numba's cache notices changes of the file that a function is in, not of those it calls. The modules
-of the engine are therefore compiled as one, in a file whose name has the hash of its text.
+that a function needs are therefore compiled as one, in a file whose name has the hash of its text.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from emuron.errors import MissingExtraError
-from emuron.sim import loop_skip, loop_state, timing_kernel, timing_layout, transfer_kernel
-from emuron.sim.timing_layout import Ints
+from emuron.errors import MissingExtraError, UsageError
 
-Simulate = Callable[[Ints, Ints, Ints], int]
-
-_MODULES = (timing_layout, loop_state, loop_skip, transfer_kernel, timing_kernel)
+Numba = bool | str  # True, False, or "auto": in long runs, if numba is installed
 
 
-def kernel(compiled: bool) -> Simulate:
-    """Return `simulate`, compiled if asked; raise MissingExtraError without numba."""
-    return _compiled() if compiled else timing_kernel.simulate
+def checked(numba: Numba) -> Numba:
+    """Return a choice of numba; raise UsageError for anything but True, False and "auto"."""
+    if numba not in (True, False, "auto"):
+        raise UsageError(f'numba is {numba!r}; it can be True, False or "auto"')
+    return numba
 
 
 def has_numba() -> bool:
@@ -38,26 +36,31 @@ def has_numba() -> bool:
 
 
 @cache
-def _compiled() -> Simulate:
+def compiled(name: str, *modules: ModuleType) -> Callable[..., Any]:
+    """Return a function, compiled with the modules it needs; raise MissingExtraError without numba.
+
+    The function is in the last of the modules.
+    """
     if not has_numba():
         raise MissingExtraError("fast", "the compiled timing engine")
-    text = _text(cached=True)
-    name = f"timing_engine_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    text = _text(modules, cached=True)
+    stored = f"emuron_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     try:
-        simulate = _load(_stored(name, text), name)
+        function = getattr(_load(_stored(stored, text), stored), name)
     except OSError:
         # Nowhere to keep compiled code: compile it for this process only.
-        scope: dict[str, Any] = {"__name__": name}
-        exec(compile(_text(cached=False), name, "exec"), scope)
-        simulate = scope["simulate"]
-    return simulate
+        scope: dict[str, Any] = {"__name__": stored}
+        exec(compile(_text(modules, cached=False), stored, "exec"), scope)
+        function = scope[name]
+    made: Callable[..., Any] = function
+    return made
 
 
-def _text(*, cached: bool) -> str:
-    """Return the engine as one module whose functions are compiled."""
+def _text(modules: tuple[ModuleType, ...], *, cached: bool) -> str:
+    """Return the modules as one whose functions are compiled."""
     parts = ["from __future__ import annotations", "from typing import Any, NamedTuple"]
     parts.append("import numba")
-    for module in _MODULES:
+    for module in modules:
         for node in _tree(module).body:
             if isinstance(node, ast.FunctionDef):
                 parts.append(f"@numba.njit(cache={cached})")
@@ -82,12 +85,11 @@ def _stored(name: str, text: str) -> Path:
     return path
 
 
-def _load(path: Path, name: str) -> Simulate:
+def _load(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where numba looks when it loads compiled functions
     spec.loader.exec_module(module)
-    simulate: Simulate = module.simulate
-    return simulate
+    return module

@@ -1,0 +1,87 @@
+"""Tensors that the user placed on the same bytes: which share memory, and where in it they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from emuron.isa.tensor import MemoryRegion, Tensor
+from emuron.sim.footprints import Column, Rectangles
+
+Extent = tuple[int, int, int, int]  # partitions from, to; bytes from, to
+
+
+def extent(tensor: Tensor) -> Extent:
+    """Return the partitions and bytes of a placed tensor; HBM is one partition."""
+    if isinstance(tensor.address, tuple):
+        partition, byte = tensor.address
+        return partition, partition + tensor.shape[0], byte, byte + tensor.partition_bytes
+    byte = tensor.address or 0
+    return 0, 1, byte, byte + tensor.nbytes
+
+
+def clusters(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Return the groups of placed tensors that overlap, directly or through each other."""
+    by_region: dict[MemoryRegion, list[Tensor]] = {}
+    for tensor in tensors:
+        by_region.setdefault(tensor.buffer, []).append(tensor)
+    return [group for local in by_region.values() for group in _clusters(local)]
+
+
+def _clusters(local: list[Tensor]) -> list[list[Tensor]]:
+    """Return the groups of one memory, by a sweep over its bytes."""
+    leader = {tensor: tensor for tensor in local}
+
+    def root(tensor: Tensor) -> Tensor:
+        while leader[tensor] is not tensor:
+            leader[tensor] = tensor = leader[leader[tensor]]
+        return tensor
+
+    active: list[tuple[Extent, Tensor]] = []
+    for tensor in sorted(local, key=lambda t: extent(t)[2]):
+        own = extent(tensor)
+        active = [entry for entry in active if entry[0][3] > own[2]]
+        for other, neighbour in active:
+            if other[0] < own[1] and own[0] < other[1]:
+                leader[root(neighbour)] = root(tensor)
+        active.append((own, tensor))
+    groups: dict[Tensor, list[Tensor]] = {}
+    for tensor in local:
+        groups.setdefault(root(tensor), []).append(tensor)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+class Spaces:
+    """What the accesses of each tensor are compared in: its own bytes, or memory that it shares.
+
+    `number` gives the space of each tensor; tensors that overlap have one, and their rectangles
+    are moved to their place in it.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.number: Column = np.arange(len(tensors))
+        self._row = np.zeros(len(tensors), np.int64)
+        self._byte = np.zeros(len(tensors), np.int64)
+        self._flat = np.zeros(len(tensors), np.int64)  # pitch of tensors in HBM that share bytes
+        numbers = {tensor: number for number, tensor in enumerate(tensors)}
+        placed = [t for t in tensors if t.aliases and t.address is not None]
+        for group in clusters(placed):
+            space = min(numbers[tensor] for tensor in group)
+            for tensor in group:
+                number = numbers[tensor]
+                self.number[number] = space
+                self._row[number], _, self._byte[number], _ = extent(tensor)
+                if not tensor.buffer.is_on_chip:
+                    self._flat[number] = max(1, tensor.shape[-1] * tensor.dtype.itemsize)
+
+    def moved(self, tensor: Column, touched: Rectangles) -> Rectangles:
+        """Return rectangles of tensors as rectangles of their spaces."""
+        row, row_end, byte, byte_end = touched
+        pitch = self._flat[tensor]
+        flat = pitch > 0
+        byte = np.where(flat, row * pitch + byte, byte) + self._byte[tensor]
+        byte_end = np.where(flat, (row_end - 1) * pitch + byte_end, byte_end) + self._byte[tensor]
+        row = np.where(flat, 0, row) + self._row[tensor]
+        row_end = np.where(flat, 1, row_end + self._row[tensor])
+        return Rectangles(row, row_end, byte, byte_end)
