@@ -9,7 +9,7 @@ from emuron.errors import UsageError
 from emuron.isa import limits
 from emuron.isa.dma import copy_cost
 from emuron.isa.instruction import Cost, DmaCost, In, InOut, Out, instruction
-from emuron.isa.meetings import CoreId, Meeting
+from emuron.isa.meetings import CoreId, Meeting, Stage
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
@@ -73,6 +73,16 @@ class Sendrecv(Meeting):
                 )
         numbers = sorted({here.number, self.send_to_rank, self.recv_from_rank})
         return ("sendrecv", self.pipe_id), tuple(CoreId(here.rank, n) for n in numbers)
+
+    def stages(self, here: CoreId, cores: int) -> tuple[Stage, ...]:
+        """Return that dst is free, that src goes to who has said so, and that dst has come.
+
+        The first and the last are in queues of their own, so that neither holds up a transfer.
+        """
+        free = Stage("is ready", ("dst",), queue="arrivals")
+        send = Stage("sends", (), ((self.send_to_rank, 0),), ("src",), timed=True)
+        come = Stage("receives", ("dst",), ((self.recv_from_rank, 1),), queue="receipts")
+        return free, send, come
 
     def agree(self, parts: Mapping[CoreId, Sendrecv]) -> None:
         """Refuse a receiver that expects another sender, shape or dtype."""

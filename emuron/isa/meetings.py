@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from emuron.isa.instruction import Instruction
+from emuron.isa.instruction import WRITE_KINDS, Instruction
 
 
 class CoreId(NamedTuple):
@@ -32,6 +32,23 @@ class Operands(Protocol):
         """Write a value into each operand that is written: an array, Pieces, or None for none."""
 
 
+class Stage(NamedTuple):
+    """One step of a meeting in the queues of a core.
+
+    It comes after its core's earlier accesses to the operands that it `touches`, as a write of
+    them does, or as a read of those in `reads`; and after the stages `awaits`, each the number of a
+    core of the rank and of a stage there. `queue` names its queue, None the instruction's own. The
+    stage that is `timed` takes the instruction's cost, others take no time.
+    """
+
+    name: str
+    touches: tuple[str, ...]
+    awaits: tuple[tuple[int, int], ...] = ()
+    reads: tuple[str, ...] = ()
+    queue: str | None = None
+    timed: bool = False
+
+
 class Pieces(tuple[tuple[int, Any], ...]):
     """Values for parts of a flat buffer in HBM: (first element, values) each."""
 
@@ -39,8 +56,9 @@ class Pieces(tuple[tuple[int, Any], ...]):
 class Meeting(Instruction):
     """An instruction that several cores carry out together.
 
-    `meets` says who takes part and in what; `agree` refuses parts that do not fit each other;
-    `exchange` gives each core what it writes from what all of them read.
+    `meets` says who takes part and in what, `stages` what waits for what; `agree` refuses parts
+    that do not fit each other; `exchange` gives each core what it writes from what all of them
+    read.
     """
 
     __slots__ = ()
@@ -48,6 +66,15 @@ class Meeting(Instruction):
     def meets(self, here: CoreId, cores: int) -> tuple[Hashable, tuple[CoreId, ...]]:
         """Return the topic and all that take part, this core with them; a rank has `cores`."""
         raise NotImplementedError(self.mnemonic)
+
+    def stages(self, here: CoreId, cores: int) -> tuple[Stage, ...]:
+        """Return the steps of this core: it arrives, and goes on when all of its rank have."""
+        writes = tuple(name for name, kind in self.operands if kind in WRITE_KINDS)
+        reads = tuple(name for name, kind in self.operands if kind not in WRITE_KINDS)
+        _, members = self.meets(here, cores)
+        awaits = tuple((member.number, 0) for member in members if member.rank == here.rank)
+        arrive = Stage("arrives", writes, reads=reads)
+        return arrive, Stage("goes on", writes, awaits, reads, timed=True)
 
     def agree(self, parts: Mapping[CoreId, Any]) -> None:
         """Raise UsageError where the instructions of the cores do not fit each other."""

@@ -32,7 +32,7 @@ class KernelRun:
     """What one launch gave: outputs (None without data), the programs, their time and memory.
 
     `outputs` is what the kernel returned, with arrays for tensors; `programs` has one for each
-    core. `placement` is that of core 0.
+    core. `placement` is that of core 0, `timing` that of all cores together.
     """
 
     outputs: Any
@@ -90,7 +90,7 @@ def run_ranks(
                 KernelRun(recording.outputs, recording.programs, recording.chip, placed, timing)
             )
         else:
-            runs.append(_timed(recording, collect))
+            runs.append(_timed(recording, collect, len(runs)))
     return tuple(runs)
 
 
@@ -98,10 +98,10 @@ def _alike(some: tuple[Program, ...], others: tuple[Program, ...]) -> bool:
     return all(a.is_like(b) for a, b in zip(some, others, strict=True))
 
 
-def _timed(run: Recording, collect: bool) -> KernelRun:
-    """Return a recording with the places of its tensors and its time."""
+def _timed(run: Recording, collect: bool, rank: int = 0) -> KernelRun:
+    """Return a recording of a rank with the places of its tensors and its time."""
     placements = [place(program) for program in run.programs]
-    timing = TimingSimulator(run.chip).run_cores(run.programs, collect=collect)
+    timing = TimingSimulator(run.chip).run_cores(run.programs, rank=rank, collect=collect)
     return KernelRun(run.outputs, run.programs, run.chip, placements[0], timing)
 
 

@@ -130,10 +130,10 @@ def _signature(nodes: list[Node]) -> tuple[Structure, list[int]]:
     positions: list[int] = []
     for node in nodes:
         if isinstance(node, Steps):
-            queues = tuple(node.waits[::WAIT])
+            ends, waits = (tuple(map(int, column)) for column in (node.ends, node.waits))
             slopes = tuple(node.slopes) if node.slopes is not None else None
-            shape.append((node.run.first, tuple(node.ends), queues, slopes))
-            positions.extend(node.waits[1::WAIT])
+            shape.append((node.run.first, ends, waits[::WAIT], slopes))
+            positions.extend(waits[1::WAIT])
         else:
             inner, found = _signature(node.body)
             shape.append((node.trip, inner))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from emuron.hardware.chip import NeuronCore
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form
-from emuron.isa.program import Program
+from emuron.isa.tensor import Tensor
 from emuron.sim.footprints import Column
+from emuron.sim.kinds import Kind, Kinds
 
 # A core's rings are divided among these uses, so that a wait in one does not hold up the others.
 RING_USES = ("weights", "loads", "stores", "copies")
@@ -14,42 +16,50 @@ RING_USES = ("weights", "loads", "stores", "copies")
 
 def ring_use(form: Form, parameters: bool) -> str:
     """Return what a transfer is for; `parameters` says whether all it loads are parameters."""
-    reads = [name for name, kind in form.operand_fields if kind in READ_KINDS - {"InOut"}]
+    from_hbm = any(loads_from_hbm(form, *operand) for operand in form.operand_fields)
     writes = [name for name, kind in form.operand_fields if kind in WRITE_KINDS]
-    from_hbm = [n for n in reads if _in_hbm(form, n)]
-    if any(_in_hbm(form, n) for n in writes):
+    if any(_in_hbm(form, name) for name in writes):
         return "copies" if from_hbm else "stores"
     if not from_hbm:
         return "copies"
     return "weights" if parameters else "loads"
 
 
+def loads_from_hbm(form: Form, name: str, kind: str) -> bool:
+    """Return whether an operand field is data that comes from HBM."""
+    return kind in READ_KINDS and kind != "InOut" and "." not in name and _in_hbm(form, name)
+
+
 def _in_hbm(form: Form, name: str) -> bool:
-    return "." not in name and not getattr(form.example, name).buffer.is_on_chip
+    return not getattr(form.example, name).buffer.is_on_chip
+
+
+class Operands:
+    """The operands of all sites as columns: whose each is, its field of all kinds, its tensor."""
+
+    def __init__(self, site: Column, slot: Column, tensor: Column) -> None:
+        self.site = site
+        self.slot = slot
+        self.tensor = tensor
 
 
 def assign(
-    program: Program, form: Column, site: Column, slot: Column, tensor: Column
+    core: NeuronCore, kinds: Kinds, kind: Column, operands: Operands, tensors: list[Tensor]
 ) -> tuple[Column, list[str]]:
-    """Return the queue of each instruction, and the names of the queues.
+    """Return the queue of each site, given its kind, and the names of the queues.
 
-    `form` is that of each instruction; `site`, `slot` and `tensor` say for each operand whose it
-    is, which operand field (of all forms, one after the other) and of which tensor. The queues of
-    the engines come first, DMA rings last, in the order of their first transfers. The transfers of
-    a use take its rings in turn.
+    The queues of the engines come first, DMA rings last, in the order of their first transfers. The
+    transfers of a use take its rings in turn.
     """
-    names = [engine.name for engine in program.core.engines]
-    moves = [f.cost.dma is not None for f in program.forms]
-    others = {f.engine for f in program.forms if f.cost.dma is None}
+    names = [engine.name for engine in core.engines]
+    others = {found.queue for found in kinds.all if not found.is_transfer}
     names += sorted(others - set(names))
-    engines = [
-        -1 if dma else names.index(f.engine) for f, dma in zip(program.forms, moves, strict=True)
-    ]
-    queue = np.array(engines, np.int64)[form]
+    of_kind = [-1 if found.is_transfer else names.index(found.queue) for found in kinds.all]
+    queue = np.array(of_kind, np.int64)[kind]
     transfers = np.flatnonzero(queue < 0)
     if len(transfers):
-        uses = _uses(program, form, site, slot, tensor)[transfers]
-        rings = max(1, program.core.dma.queues_per_engine // len(RING_USES))
+        uses = _uses(kinds, kind, operands, tensors)[transfers]
+        rings = max(1, core.dma.queues_per_engine // len(RING_USES))
         chosen = np.zeros(len(transfers), np.int64)  # use * rings + number
         for use in range(len(RING_USES)):
             own = np.flatnonzero(uses == use)
@@ -63,23 +73,20 @@ def assign(
     return queue, names
 
 
-def _uses(program: Program, form: Column, site: Column, slot: Column, tensor: Column) -> Column:
-    """Return the number of each instruction's ring use."""
-    forms = program.forms
-    of_form = np.array(
-        [
-            [RING_USES.index(ring_use(f, p)) if f.cost.dma is not None else 0 for f in forms]
-            for p in (False, True)
-        ],
-        np.int64,
-    )
+def _uses(kinds: Kinds, kind: Column, operands: Operands, tensors: list[Tensor]) -> Column:
+    """Return the number of each site's ring use."""
+    of_kind = [[_use(found, parameters) for found in kinds.all] for parameters in (False, True)]
     loads = [
-        kind in READ_KINDS - {"InOut"} and f.cost.dma is not None and _in_hbm(f, name)
-        for f in forms
-        for name, kind in f.operand_fields
+        found.is_transfer and loads_from_hbm(found.form, *field)
+        for found in kinds.all
+        for field in found.form.operand_fields
     ]
-    is_parameter = np.array([t.role == "parameter" for t in program.tensors], np.bool_)
-    other = np.array(loads, np.bool_)[slot] & ~is_parameter[tensor]
-    parameters = np.ones(len(form), np.int64)
-    parameters[site[other]] = 0
-    return of_form[parameters, form]
+    is_parameter = np.array([tensor.role == "parameter" for tensor in tensors], np.bool_)
+    other = np.array(loads, np.bool_)[operands.slot] & ~is_parameter[operands.tensor]
+    parameters = np.ones(len(kind), np.int64)
+    parameters[operands.site[other]] = 0
+    return np.array(of_kind, np.int64)[parameters, kind]
+
+
+def _use(kind: Kind, parameters: bool) -> int:
+    return RING_USES.index(ring_use(kind.form, parameters)) if kind.is_transfer else -1

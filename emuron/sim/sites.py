@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
 from emuron.isa.affine import LoopIndex
-from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form
+from emuron.isa.meetings import CoreId
 from emuron.isa.program import Block, Loop, Program
-from emuron.isa.tensor import AccessPattern
 from emuron.sim.aliases import Spaces
 from emuron.sim.footprints import (
     Cells,
@@ -23,9 +23,13 @@ from emuron.sim.footprints import (
     rectangles,
     rows_of,
 )
-from emuron.sim.queues import assign
+from emuron.sim.kinds import Kinds
+from emuron.sim.queues import Operands, assign
 
 Terms = tuple[tuple[LoopIndex, int], ...]
+Partner = tuple[int, int, Terms]  # queue, position, and that one's slopes (`partners`)
+
+_FIRST_CORE = CoreId(0, 0)
 
 # Offsets that a loop nest may give one operand before its tensor counts as touched anywhere.
 _MOST_OFFSETS = 1 << 18
@@ -51,44 +55,65 @@ class SiteLoop:
 
 
 class Sites:
-    """The sites (instructions of the text) of a program and their accesses, in order.
+    """The sites of a program and their accesses, in order.
 
-    `form`, `group` and `queue` have an entry for each site, `first` one more: the accesses of site
-    i are numbers `first[i]` to `first[i + 1]` - 1. Only accesses whose tensor needs order are kept:
-    not those of tensors that are only read from HBM. `tensor`, `space`, `reads`, `writes` and
-    `place` have an entry for each access. `cells` has one for each place: an access that moves with
-    loop counters (by `steps`, in bytes) has a place for each of their values, `strides` apart.
+    A site is an instruction of the text, or a stage of one that several cores meet in. `kind`,
+    `group` and `queue` have an entry for each site, `first` one more: the accesses of site i are
+    numbers `first[i]` to `first[i + 1]` - 1. Only accesses whose tensor needs order are kept: not
+    those of tensors that are only read from HBM. `tensor`, `space`, `reads`, `writes` and `place`
+    have an entry for each access. `cells` has one for each place: an access that moves with loop
+    counters (by `steps`, in bytes) has a place for each of their values, `strides` apart.
+
+    The program is run `repetitions` times by the core `here`, one of `cores` of its rank.
     """
 
-    def __init__(self, program: Program, repetitions: int = 1) -> None:
-        self.program = program
+    def __init__(
+        self,
+        program: Program,
+        repetitions: int = 1,
+        *,
+        here: CoreId = _FIRST_CORE,
+        cores: int = 1,
+    ) -> None:
+        self.program, self.here = program, here
         self.steps: dict[int, dict[LoopIndex, int]] = {}
         self.strides: dict[int, Terms] = {}
+        self.awaits: dict[int, list[Partner]] = {}  # of a site: what else it waits for
+        self.kinds = kinds = Kinds(program.forms, here, cores)
         blocks = [block for block, _ in program.leaves()]
-        self.form = _joined([block.form for block in blocks])
-        self.group = _joined([block.group for block in blocks])
-        slots = _Slots(program.forms)
-        counts = np.diff(slots.first)[self.form]
-        ends = np.cumsum(counts)
-        self._site = np.repeat(np.arange(len(self.form)), counts)
-        slot = slots.first[self.form][self._site]
-        slot += np.arange(len(slot)) - (ends - counts)[self._site]
-        tensor = _joined([block.tensor for block in blocks])
-        self.queue, self.queue_names = assign(program, self.form, self._site, slot, tensor)
-        self._keep(blocks, slots, slot, tensor)
-        self._next_site = 0
+        form = _joined([block.form for block in blocks])
+        stages = np.diff(kinds.first)[form]
+        row = np.repeat(np.arange(len(form)), stages)
+        self._ends = np.cumsum(stages)  # sites up to the last of each row
+        self.kind = kinds.first[form][row] + np.arange(len(row)) - (self._ends - stages)[row]
+        self.group = _joined([block.group for block in blocks])[row]
+        counts = np.diff(kinds.slots)[self.kind]
+        site = np.repeat(np.arange(len(row)), counts)
+        within = np.arange(len(site)) - (np.cumsum(counts) - counts)[site]
+        operand = (_firsts(blocks)[row])[site] + within
+        tensor = _joined([block.tensor for block in blocks])[operand]
+        operands = Operands(site, kinds.slots[self.kind][site] + within, tensor)
+        self.queue, self.queue_names = assign(
+            program.core, kinds, self.kind, operands, program.tensors
+        )
+        self._keep(blocks, operands, operand)
+        self._rows = 0
         body = self._body(program.body)
         if repetitions > 1:
             body = [self._loop(LoopIndex("repetition", repetitions), body)]
         self.body = body
 
     def __len__(self) -> int:
-        return len(self.form)
+        return len(self.kind)
 
-    def mnemonic(self, site: int) -> str:
+    def label(self, site: int) -> str:
         """Return the name of a site's instruction."""
-        mnemonic: str = self.program.forms[self.form[site]].mnemonic
-        return mnemonic
+        label: str = self.kinds.all[self.kind[site]].label
+        return label
+
+    def of_row(self, row: int) -> range:
+        """Return the sites of a row of the program's text."""
+        return range(int(self._ends[row - 1]) if row else 0, int(self._ends[row]))
 
     def is_ring(self, queue: int) -> bool:
         """Whether a queue is a DMA ring."""
@@ -113,28 +138,40 @@ class Sites:
             for column in range(columns)
         ]
 
-    def _keep(self, blocks: list[Block], slots: _Slots, slot: Column, tensor: Column) -> None:
+    def _keep(self, blocks: list[Block], operands: Operands, operand: Column) -> None:
         """Keep the accesses that need order, and work out their cells."""
-        tensors = self.program.tensors
-        tracked = np.array([t.buffer.is_on_chip for t in tensors], np.bool_)
-        tracked[tensor[slots.writes[slot]]] = True
-        kept = tracked[tensor]
-        counts = np.bincount(self._site[kept], minlength=len(self.form))
+        kinds, slot, tensor = self.kinds, operands.slot, operands.tensor
+        tracked = np.array([t.buffer.is_on_chip for t in self.program.tensors], np.bool_)
+        tracked[tensor[kinds.writes[slot]]] = True
+        kept = tracked[tensor] & (kinds.reads | kinds.writes)[slot]
+        counts = np.bincount(operands.site[kept], minlength=len(self))
         self.first = np.concatenate([[0], np.cumsum(counts)])
-        numbers = np.cumsum(kept) - 1  # of each operand: its number among the accesses kept
-        offset = (_joined([block.offset for block in blocks]) * slots.size[slot])[kept]
-        slot, self.tensor = slot[kept], tensor[kept]
-        self.reads, self.writes = slots.reads[slot], slots.writes[slot]
-        operand, terms = 0, {}
-        for block in blocks:
-            for k, found in block.slopes.items():
-                if kept[operand + k]:
-                    access = int(numbers[operand + k])
-                    size = int(slots.size[slot[access]])
-                    terms[access] = tuple((index, c * size) for index, c in found)
-            operand += len(block.tensor)
-        shapes, number = slots.footprints(slot, self.tensor, self.program)
+        slot, self.tensor, operand = slot[kept], tensor[kept], operand[kept]
+        self.reads, self.writes = kinds.reads[slot], kinds.writes[slot]
+        offset = _joined([block.offset for block in blocks])[operand] * kinds.size[slot]
+        terms = {
+            access: tuple((index, c * int(kinds.size[slot[access]])) for index, c in found)
+            for access, found in _terms(blocks, operand)
+        }
+        shapes, number = self._footprints(slot)
         self._cut(shapes, number, offset, terms)
+
+    def _footprints(self, slot: Column) -> tuple[list[Footprint], Column]:
+        """Return the distinct footprints of accesses, and the number of each access's own."""
+        sizes: dict[tuple[int, int], int] = {}
+        tensors = self.program.tensors
+        size = [sizes.setdefault((pitch_of(t), rows_of(t)), len(sizes)) for t in tensors]
+        keys = slot * len(sizes) + np.array(size, np.int64)[self.tensor]
+        known = np.zeros(len(self.kinds.fields) * len(sizes), np.int64)
+        known[keys] = 1
+        used = np.flatnonzero(known)
+        known[used] = np.arange(len(used))
+        by_size = list(sizes)
+        found = [
+            footprint(self.kinds.fields[key // len(sizes)].pattern, *by_size[key % len(sizes)])
+            for key in used.tolist()
+        ]
+        return found, known[keys]
 
     def _cut(
         self, shapes: list[Footprint], number: Column, offset: Column, terms: dict[int, Terms]
@@ -180,8 +217,9 @@ class Sites:
             if isinstance(part, Loop):
                 found.append(self._loop(part.index, self._body(part.body)))
             elif len(part):
-                run = Run(self._next_site, self._next_site + len(part))
-                self._next_site = run.last
+                first = self.of_row(self._rows).start
+                self._rows += len(part)
+                run = Run(first, self.of_row(self._rows - 1).stop)
                 if self.strides:
                     run.moving = [k for k in self.accesses(run) if k in self.strides]
                 found.append(run)
@@ -203,48 +241,27 @@ class Sites:
         return SiteLoop(index, body, issues, sites)
 
 
-class _Slots:
-    """The operand fields of all forms, one after the other; those of form i from `first[i]`."""
-
-    def __init__(self, forms: list[Form]) -> None:
-        self.first = np.concatenate(
-            [[0], np.cumsum([len(form.operand_fields) for form in forms], dtype=np.int64)]
-        )
-        fields = [(form, name, kind) for form in forms for name, kind in form.operand_fields]
-        self._patterns = [pattern_of(form, name) for form, name, _ in fields]
-        self.size = np.array([p.dtype.itemsize for p in self._patterns], np.int64)
-        self.reads = np.array([kind in READ_KINDS for _, _, kind in fields], np.bool_)
-        self.writes = np.array([kind in WRITE_KINDS for _, _, kind in fields], np.bool_)
-
-    def footprints(
-        self, slot: Column, tensor: Column, program: Program
-    ) -> tuple[list[Footprint], Column]:
-        """Return the distinct footprints of accesses, and the number of each access's own."""
-        sizes: dict[tuple[int, int], int] = {}
-        kinds = [sizes.setdefault((pitch_of(t), rows_of(t)), len(sizes)) for t in program.tensors]
-        keys = slot * len(sizes) + np.array(kinds, np.int64)[tensor]
-        known = np.zeros(len(self._patterns) * len(sizes), np.int64)
-        known[keys] = 1
-        used = np.flatnonzero(known)
-        known[used] = np.arange(len(used))
-        by_size = list(sizes)
-        found = [
-            footprint(self._patterns[key // len(sizes)], *by_size[key % len(sizes)])
-            for key in used.tolist()
-        ]
-        return found, known[keys]
-
-
-def pattern_of(form: Form, name: str) -> AccessPattern:
-    """Return the access pattern of an operand field of a form ("x.index" is x's index)."""
-    owner, _, part = name.partition(".")
-    pattern: AccessPattern = getattr(form.example, owner)
-    if part and pattern.indirection is not None:
-        return pattern.indirection.index
-    return pattern
-
-
-def _joined(columns: list[object]) -> Column:
+def _joined(columns: Sequence[object]) -> Column:
     """Return columns of blocks as one."""
     parts = [np.asarray(column).astype(np.int64) for column in columns]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _firsts(blocks: list[Block]) -> Column:
+    """Return the number of each row's first operand, those of all blocks counted."""
+    starts = np.cumsum([0, *(len(block.tensor) for block in blocks)]).tolist()
+    return _joined(
+        [np.asarray(block.first) + start for block, start in zip(blocks, starts, strict=False)]
+    )
+
+
+def _terms(blocks: list[Block], operand: Column) -> list[tuple[int, Terms]]:
+    """Return the accesses that loops move, with their terms (in elements); given their operands."""
+    slopes: dict[int, Terms] = {}
+    start = 0
+    for block in blocks:
+        slopes.update((start + k, terms) for k, terms in block.slopes.items())
+        start += len(block.tensor)
+    if not slopes:
+        return []
+    return [(a, slopes[k]) for a, k in enumerate(operand.tolist()) if k in slopes]

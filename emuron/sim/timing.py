@@ -12,7 +12,8 @@ import numpy as np
 
 from emuron.errors import DeadlockError, UsageError
 from emuron.hardware.chip import Chip, NeuronCore
-from emuron.isa.instruction import CollectiveCost
+from emuron.isa.instruction import CollectiveCost, Cost
+from emuron.isa.meetings import CoreId
 from emuron.isa.program import Program
 from emuron.sim import (
     loop_skip,
@@ -27,7 +28,7 @@ from emuron.sim.collectives import duration_us
 from emuron.sim.compiled import Numba, checked, compiled, has_numba
 from emuron.sim.dependencies import schedule
 from emuron.sim.footprints import Column
-from emuron.sim.orders import ordered
+from emuron.sim.partners import connect
 from emuron.sim.sites import Sites
 from emuron.sim.timing_code import CoreCode
 from emuron.sim.timing_tables import Queues, build_tables
@@ -92,38 +93,45 @@ class TimingSimulator:
 
     def run(self, program: Program, *, collect: bool = True) -> TimingResult:
         """Return the time of a program and, if `collect`, its trace."""
-        return self._time([program], 1, collect)
+        return self._time([Sites(program)], 1, collect)
 
-    def run_cores(self, programs: Sequence[Program], *, collect: bool = True) -> TimingResult:
-        """Return the time of the programs of cores that run together on one HBM stack.
+    def run_cores(
+        self, programs: Sequence[Program], *, rank: int = 0, collect: bool = True
+    ) -> TimingResult:
+        """Return the time of the programs of a rank's cores, which share one HBM stack.
 
-        Cores that do the same are simulated once, each with its part of the stack.
+        Cores that do the same are simulated once, each with its part of the stack. Raises
+        DeadlockError where a core waits for one that never comes.
         """
-        return self._time(programs, 1, collect)
+        here = [CoreId(rank, number) for number in range(len(programs))]
+        cores = [
+            Sites(program, here=core, cores=len(here))
+            for program, core in zip(programs, here, strict=True)
+        ]
+        return self._time(cores, 1, collect)
 
     def time_repeated(self, program: Program, count: int, *, collect: bool = True) -> TimingResult:
         """Return the time of a program run `count` times, back to back, on the same tensors."""
-        return self._time([program], count, collect)
+        return self._time([Sites(program, count)], count, collect)
 
-    def _time(self, programs: Sequence[Program], count: int, collect: bool) -> TimingResult:
-        codes = [self._code(program, count, len(programs)) for program in programs]
+    def _time(self, cores: Sequence[Sites], count: int, collect: bool) -> TimingResult:
+        programs = [sites.program for sites in cores]
+        connect(cores)
+        codes = [self._code(sites, len(programs)) for sites in cores]
         alike = all(code.does_the_same(codes[0]) for code in codes[1:])
-        cores = len(codes) if alike else 1
+        stands_for = len(codes) if alike else 1
         queues = Queues(codes[:1] if alike else codes)
-        tables = build_tables(queues, self.core, self._hbm_share // cores)
+        tables = build_tables(queues, self.core, self._hbm_share // stands_for)
         tables = simulate(tables, self._numba, queues)
         shown = [code.sites.program for code in queues.codes]
         instructions = sum(len(program) for program in shown) * count
         metadata = self._metadata(programs, count) if collect else None
-        return _result(queues, tables, (instructions, cores), metadata)
+        return _result(queues, tables, (instructions, stands_for), metadata)
 
-    def _code(self, program: Program, count: int, cores: int) -> CoreCode:
-        sites = Sites(program, count)
+    def _code(self, sites: Sites, cores: int) -> CoreCode:
         long = self._numba == "auto" and len(sites) >= _COMPILE_FROM and has_numba()
         nodes = schedule(sites, numba=long or self._numba is True)
-        return CoreCode(
-            sites, ordered(sites, nodes), partial(self._collective_ps, cores), search=self._skip
-        )
+        return CoreCode(sites, nodes, partial(self._collective_ps, cores), search=self._skip)
 
     def _collective_ps(self, cores: int, cost: CollectiveCost) -> int:
         """Return the time of a collective among ranks of so many cores."""
@@ -230,7 +238,7 @@ def _stuck(t: at.Tables, queues: Queues) -> str:
     for number, queue in enumerate(_queues(m)):
         if m[queue + at.STATE] != at.FINISHED:
             sites = queues.codes[queues.all[number][0]].sites
-            name = sites.mnemonic(m[m[queue + at.PC] + at.LABEL])
+            name = sites.label(m[m[queue + at.PC] + at.LABEL])
             other = queues.name((m[queue + at.BLOCK_QUEUE] - first) // at.QUEUE)
             blocked.append(f"{queues.name(number)} ({name}) waits for {other}")
     program = queues.codes[0].sites.program.name
@@ -290,18 +298,18 @@ class _Columns:
 
     def __init__(self, builder: TraceBuilder, sites: Sites) -> None:
         program, self._sites = sites.program, sites
-        forms, groups = program.forms, program.groups or [""]
-        self._labels = np.array([builder.label(form.mnemonic) for form in forms], np.int64)
+        kinds, groups = sites.kinds.all, program.groups or [""]
+        self._labels = np.array([builder.label(kind.label) for kind in kinds], np.int64)
         self._groups = np.array([builder.group(name) for name in groups], np.int64)
-        dma = [form.cost.dma for form in forms]
-        self._bytes = np.array([cost.bytes if cost else 0 for cost in dma], np.int64)
-        self._flops = np.array([form.cost.flops for form in forms], np.int64)
+        costs = [kind.form.cost if kind.takes_time else Cost() for kind in kinds]
+        self._bytes = np.array([c.dma.bytes if c.dma else 0 for c in costs], np.int64)
+        self._flops = np.array([cost.flops for cost in costs], np.int64)
 
     def of(self, site: Column) -> tuple[Column, Column, Column, Column]:
         """Return the label, group, bytes and operations of sites."""
-        form = self._sites.form[site]
+        kind = self._sites.kind[site]
         group = self._groups[self._sites.group[site]]
-        return self._labels[form], group, self._bytes[form], self._flops[form]
+        return self._labels[kind], group, self._bytes[kind], self._flops[kind]
 
 
 def _repeats(t: at.Tables) -> list[tuple[int, ...]]:

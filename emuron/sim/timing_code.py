@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emuron.hardware.chip import NeuronCore
-from emuron.isa.instruction import CollectiveCost, Form
+from emuron.isa.instruction import CollectiveCost
 from emuron.sim import timing_layout as at
 from emuron.sim.dependencies import Node, Repeated, Steps
 from emuron.sim.dma import transfer
 from emuron.sim.footprints import Column
+from emuron.sim.kinds import Kind
+from emuron.sim.partners import OTHER_CORE
 from emuron.sim.sites import Sites
 from emuron.sim.tracking_kernel import WAIT, WAIT_POSITION, WAIT_QUEUE
 
@@ -82,8 +84,8 @@ class CoreCode:
         self._semaphore_ps = round(core.timing.semaphore_ns * 1000)
         self._is_ring = np.array([sites.is_ring(q) for q in range(len(self.queues))], np.bool_)
         tables: dict[str, int] = {}
-        rows = [_row(form, core, tables, collective_ps) for form in sites.program.forms]
-        self._row_of_form = np.array(rows, np.int64).reshape(-1, at.ROW)
+        rows = [_row(kind, core, tables, collective_ps) for kind in sites.kinds.all]
+        self._row_of_kind = np.array(rows, np.int64).reshape(-1, at.ROW)
         self._build(nodes)
 
     def does_the_same(self, other: CoreCode) -> bool:
@@ -106,7 +108,7 @@ class CoreCode:
         """Add a run, its rows and waits sorted by queue."""
         run, sites = steps.run, self.sites
         queue = sites.queue[run.first : run.last]
-        rows = self._row_of_form[sites.form[run.first : run.last]]
+        rows = self._row_of_kind[sites.kind[run.first : run.last]]
         rows[:, at.LABEL] = np.arange(run.first, run.last)
         ends = np.asarray(steps.ends, np.int64)
         counts = np.diff(ends, prepend=0)
@@ -134,7 +136,7 @@ class CoreCode:
         waits[:, at.POSITION] = found[:, WAIT_POSITION]
         if steps.slopes is not None:
             waits[:, at.STEP] = [levels[-1] for levels in steps.slopes]
-        at_once = (other == owner) | self._is_ring[other]
+        at_once = (other == owner) | self._is_ring[other % OTHER_CORE]
         waits[:, at.DELAY] = np.where(at_once, 0, self._semaphore_ps)
         return waits
 
@@ -179,14 +181,18 @@ def _next(starts: Column, number: int, end: int) -> int:
 
 
 def _row(
-    form: Form,
+    kind: Kind,
     core: NeuronCore,
     tables: dict[str, int],
     collective_ps: Callable[[CollectiveCost], int],
 ) -> list[int]:
-    """Return the row of a form, but for its waits and label; `tables` numbers its table."""
+    """Return the row of a kind, but for its waits and label; `tables` numbers its table."""
     row = [0] * at.ROW
-    cost, timing = form.cost, core.timing
+    form, timing = kind.form, core.timing
+    cost = form.cost
+    if not kind.takes_time:
+        row[at.KIND], row[at.TABLE_NEEDED] = at.PLAIN, -1
+        return row
     if cost.dma is not None:
         moved = transfer(cost.dma, core.dma)
         row[at.KIND] = at.TRANSFER

@@ -9,6 +9,7 @@ import numpy as np
 from emuron.hardware.chip import NeuronCore
 from emuron.sim import timing_layout as at
 from emuron.sim.footprints import Column
+from emuron.sim.partners import OTHER_CORE
 from emuron.sim.timing_code import CoreCode, QueueCode
 
 _FEWEST_EVENTS = 1 << 10
@@ -77,7 +78,7 @@ class _Builder:
             records.append(record)
             part = _Placed(code)
             part.place(rows, waits, loops, self._nests + at.NEST_RECORD * first_nest[core])
-            part.place_waits(at.HEAD + numbers[core] * at.QUEUE)
+            part.place_waits(core, numbers)
             slopes = part.place_slopes(slopes)
             placed.append(part)
             rows, waits = rows + code.rows_size, waits + code.waits_size
@@ -175,9 +176,16 @@ class _Placed:
             record[at.NEST] = nests + record[at.NEST] * at.NEST_RECORD
             self._pointers[record[at.NEST]] = loops + number * at.LOOP_RECORD
 
-    def place_waits(self, queues: Column) -> None:
-        """Let the waits name their queues by pointer."""
-        self.waits[:, at.WAIT_QUEUE] = queues[self.waits[:, at.WAIT_QUEUE]]
+    def place_waits(self, core: int, numbers: list[Column]) -> None:
+        """Let the waits of a core name their queues by pointer; `numbers` has those of each core.
+
+        Where one core stands for all, it waits for itself.
+        """
+        away, queue = np.divmod(self.waits[:, at.WAIT_QUEUE], OTHER_CORE)
+        for number in np.unique(away).tolist():
+            of_core = numbers[(core + number) % len(numbers)]
+            own = away == number
+            self.waits[own, at.WAIT_QUEUE] = at.HEAD + of_core[queue[own]] * at.QUEUE
 
     def place_slopes(self, start: int) -> int:
         """Lay out the slopes of the loops from `start`; return where they end."""

@@ -60,7 +60,25 @@ class Tracker:
             self._more_readers(max(len(self._e) // at.READER, self._readers_at(site)))
             self._w = _longer(self._w, len(self._w))
         waits = self._w[: at.WAIT * int(ends[count])]
-        return ends[1:], waits if isinstance(waits, list) else waits.copy()
+        ends, waits = ends[1:], waits if isinstance(waits, list) else waits.copy()
+        return self._with_partners(run, ends, waits) if self.sites.awaits else (ends, waits)
+
+    def _with_partners(self, run: Run, ends: Ints, waits: Ints) -> tuple[Ints, Ints]:
+        """Return the waits of a run with those for other cores, each after its site's own."""
+        added: list[tuple[int, int]] = []
+        places: list[int] = []
+        longer = np.zeros(len(ends), np.int64)
+        awaits = self.sites.awaits
+        for site in awaits if len(awaits) < len(ends) else range(run.first, run.last):
+            if run.first <= site < run.last:
+                for queue, base, terms in awaits.get(site, ()):
+                    shift = sum(self.counters[index] * slope for index, slope in terms)
+                    added.append((queue, base + shift))
+                    places.append(int(ends[site - run.first]))
+                    longer[site - run.first] += 1
+        found = np.asarray(waits, np.int64).reshape(-1, at.WAIT)
+        together = np.insert(found, places, added, axis=0) if added else found
+        return self._ints(np.asarray(ends) + np.cumsum(longer)), self._ints(together.ravel())
 
     def _place(self, run: Run) -> None:
         """Give the moving accesses of a run their cells at the present loop counters."""

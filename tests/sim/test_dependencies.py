@@ -25,7 +25,7 @@ def waits_of(program: Program, *, numba: bool = False) -> Waits:
     return [
         (
             sites.queue_names[sites.queue[site]],
-            sites.mnemonic(site),
+            sites.label(site),
             [(sites.queue_names[queue], position) for queue, position in waits],
         )
         for site, waits in _executed(schedule(sites, numba=numba), ())
