@@ -117,6 +117,14 @@ class CaseRun:
         with _time_limit(self.seconds):
             return (yield)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Write down a file that cannot be imported."""
+        if report.failed and self.path is not None:
+            stem = Path(report.nodeid).stem.removeprefix("test_")
+            record = CaseRecord(report.nodeid, "import", stem, outcome="failed")
+            record.note = str(report.longrepr).strip().splitlines()[-1].removeprefix("E").strip()
+            record.append_to(self.path)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what became of the case."""
         record = self.record
