@@ -38,6 +38,7 @@ _NKI: Mapping[str, str] = MappingProxyType(
         "nki.meta.tensor": "emuron.nki.tensor",
         "nki.builtin": "emuron.compat.nki",
         "nki.compiler": PACKAGE_ONLY,
+        "nki.experimental": "emuron.nki.language",
     }
 )
 
@@ -46,6 +47,18 @@ MODULES: Mapping[str, str] = MappingProxyType(
         **_NKI,
         "nki_cpu_simulator": PACKAGE_ONLY,
         **{f"nki_cpu_simulator.{public}": backing for public, backing in _NKI.items()},
+        "nki.compile": "emuron.compat.framework",
+        "nki.compiler.backends": PACKAGE_ONLY,
+        "nki.compiler.backends.neuron": "emuron.compat.framework",
+        "nki.compiler.backends.neuron.FrameworkKernel": "emuron.compat.framework",
+        "nki.compiler.driver": "emuron.compat.driver",
+        "nki.compiler.frontend": "emuron.compat.frontend",
+        "nki.compiler.kernel_builder": "emuron.compat.driver",
+        "nki.compiler.ncc_driver": "emuron.compat.driver",
+        "nki.framework": PACKAGE_ONLY,
+        "nki.framework.compiled": "emuron.compat.framework",
+        "nki.framework.kernel": "emuron.compat.framework",
+        "nki.runtime": "emuron.compat.runtime",
         "neuron_dtypes": "emuron.compat.dtypes",
         "neuronxcc": PACKAGE_ONLY,
         "neuronxcc.nki": PACKAGE_ONLY,
@@ -53,6 +66,9 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "neuronxcc.starfish": PACKAGE_ONLY,
         "neuronxcc.starfish.support": PACKAGE_ONLY,
         "neuronxcc.starfish.support.dtype": "emuron.compat.dtypes",
+        "torch_xla": "emuron.compat.torch_xla",
+        "torch_xla.core": PACKAGE_ONLY,
+        "torch_xla.core.xla_model": "emuron.compat.torch_xla",
     }
 )
 """Each public module and the module (or `module:attribute`) whose names it has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ def run_kernel(
     shared_hbm. `collect` keeps the trace. Errors name the kernel's source line.
     """
     run = record_kernel(kernel, args, kwargs or {}, target, execute, backend)
-    return _timed(run, collect)
+    return timed(run, collect)
 
 
 def run_ranks(
@@ -90,7 +91,7 @@ def run_ranks(
                 KernelRun(recording.outputs, recording.programs, recording.chip, placed, timing)
             )
         else:
-            runs.append(_timed(recording, collect, len(runs)))
+            runs.append(timed(recording, collect, len(runs)))
     return tuple(runs)
 
 
@@ -98,7 +99,7 @@ def _alike(some: tuple[Program, ...], others: tuple[Program, ...]) -> bool:
     return all(a.is_like(b) for a, b in zip(some, others, strict=True))
 
 
-def _timed(run: Recording, collect: bool, rank: int = 0) -> KernelRun:
+def timed(run: Recording, collect: bool, rank: int = 0) -> KernelRun:
     """Return a recording of a rank with the places of its tensors and its time."""
     placements = [place(program) for program in run.programs]
     timing = TimingSimulator(run.chip).run_cores(run.programs, rank=rank, collect=collect)
@@ -107,11 +108,25 @@ def _timed(run: Recording, collect: bool, rank: int = 0) -> KernelRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A recorded kernel, a program for each core, and what it returned."""
+    """A recorded kernel: a program for each core, and what core 0 returned.
+
+    `outputs` has arrays for the tensors in `returned`; it is None without data.
+    """
 
     outputs: Any
     programs: tuple[Program, ...]
     chip: Chip
+    returned: Any
+
+
+_observers: ContextVar[tuple[Callable[[Recording], None], ...]] = ContextVar(
+    "observers", default=()
+)
+
+
+def observe_launches(observer: Callable[[Recording], None]) -> None:
+    """Let `observer` be called after each launch in this context, for each rank."""
+    _observers.set((*_observers.get(), observer))
 
 
 def record_kernel(
@@ -197,7 +212,11 @@ class _Launch:
         ]
         returned = self.team.run(functions)
         first_of_each = returned[:: self.team.cores]
-        return [self._recording(*pair) for pair in zip(self.ranks, first_of_each, strict=True)]
+        made = [self._recording(*pair) for pair in zip(self.ranks, first_of_each, strict=True)]
+        for observer in _observers.get():
+            for recording in made:
+                observer(recording)
+        return made
 
     def _recording(self, rank: _Rank, returned: Any) -> Recording:
         recorded = [recorder.program for recorder in rank.recorders]
@@ -205,9 +224,9 @@ class _Launch:
         programs = tuple(program.freeze() for program in recorded)
         outputs = rank.arguments.outputs(returned)
         if self.backend is None:
-            return Recording(None, programs, self.chip)
+            return Recording(None, programs, self.chip, returned)
         rank.arguments.write_back(returned)
-        return Recording(outputs, programs, self.chip)
+        return Recording(outputs, programs, self.chip, returned)
 
     def _on_core(self, recorder: Recorder, args: list[Any], kwargs: dict[str, Any]) -> Any:
         function = getattr(self.kernel, "func", self.kernel)

@@ -28,6 +28,10 @@ class Operator(str):
         return self
 
     @form_of("maths")
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Pickle as the name, which means the same to every instruction."""
+        return str, (str(self),)
+
     def __call__(self, *tiles: Any, **options: Any) -> Any:
         """Return a new tile with the operator's results."""
         if self._compute is None:
