@@ -65,7 +65,10 @@ class TracedKernel:
     def of(
         cls, name: str, recording: Recording, output_names: Sequence[str] | None
     ) -> TracedKernel:
-        """Describe a recording; `output_names` name what the kernel returns, in order."""
+        """Describe a recording; `output_names` name what the kernel returns, in order.
+
+        The tensors that the kernel made take these names, in the program's text too.
+        """
         views = _views(recording.returned)
         names = list(output_names or [view.tensor.name for view in views])
         if len(names) != len(views):
@@ -77,6 +80,9 @@ class TracedKernel:
             TensorSpec(output, tuple(view.shape), str(view.dtype))
             for output, view in zip(names, views, strict=True)
         )
+        for output, view in zip(names, views, strict=True):
+            if view.tensor.role != "input":
+                view.tensor.name = output
         aliases = {i: v.tensor.name for i, v in enumerate(views) if v.tensor.role == "input"}
         inputs = tuple(_spec(t) for t in _inputs(recording.programs))
         return cls(name, recording, inputs, outputs, aliases)

@@ -27,11 +27,11 @@ class Operator(str):
         self.__doc__ = "An operator of instructions." if compute is None else compute.__doc__
         return self
 
-    @form_of("maths")
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         """Pickle as the name, which means the same to every instruction."""
         return str, (str(self),)
 
+    @form_of("maths")
     def __call__(self, *tiles: Any, **options: Any) -> Any:
         """Return a new tile with the operator's results."""
         if self._compute is None:
