@@ -40,6 +40,10 @@ class FrozenRegisterError(UsageError, AssertionError):
     """A write to the register that counts a dynamic loop (an AssertionError in NKI)."""
 
 
+class SubsetError(UsageError):
+    """Python in a kernel that the compiler of NKI refuses; each with its line and the way out."""
+
+
 class UnknownNameError(UsageError):
     """A name that is not in a list of known names; suggests the closest ones."""
 

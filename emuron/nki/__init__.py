@@ -22,6 +22,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "Case": "emuron.nki.cases",
         "KernelRun": "emuron.nki.launch",
         "ShapeDtype": "emuron.nki.arrays",
+        "check_subset": "emuron.nki.subset",
         "strict": "emuron.nki.versions",
     }
 )

@@ -18,6 +18,7 @@ from emuron.nki.arguments import Arguments
 from emuron.nki.cores import Team
 from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.scheduling import schedule
+from emuron.nki.subset import enforce
 from emuron.nki.target import target_chip
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
@@ -165,6 +166,7 @@ class _Launch:
         target: str | Chip | None,
         backend: str | None,
     ) -> None:
+        enforce(kernel, *calls[0])
         self.kernel = kernel
         self.name = getattr(kernel, "__name__", "kernel")
         self.chip = target_chip(target)
