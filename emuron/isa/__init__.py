@@ -11,6 +11,7 @@ from emuron.isa import (  # noqa: F401
     microscaling,
     normalization,
     permutes,
+    random_numbers,
     rank_collectives,
     scalar_engine,
     tensor_engine,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from emuron.isa import limits
 from emuron.isa.alu import alu_operator
 from emuron.isa.instruction import Cost, In, Instruction, Out, instruction
-from emuron.isa.vector_reductions import reduce_rows
+from emuron.isa.reductions import reduce_rows
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore

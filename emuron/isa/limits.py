@@ -15,6 +15,8 @@ from emuron.isa.tensor import AccessPattern, MemoryRegion
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
+Buffers = tuple[MemoryRegion, ...]
+
 SBUF = (MemoryRegion.sbuf,)
 PSUM = (MemoryRegion.psum,)
 ON_CHIP = (MemoryRegion.sbuf, MemoryRegion.psum)
@@ -27,7 +29,7 @@ def check_tile(
     instruction: Instruction,
     core: NeuronCore,
     name: str,
-    buffers: tuple[MemoryRegion, ...] = ON_CHIP,
+    buffers: Buffers = ON_CHIP,
 ) -> None:
     """Refuse an operand in the wrong memory, over too many partitions or badly started.
 
@@ -40,9 +42,7 @@ def check_tile(
         _check_free_size(instruction, core, name, operand)
 
 
-def check_buffer(
-    instruction: Instruction, core: NeuronCore, name: str, buffers: tuple[MemoryRegion, ...]
-) -> None:
+def check_buffer(instruction: Instruction, core: NeuronCore, name: str, buffers: Buffers) -> None:
     """Refuse an operand in the wrong memory or of a dtype that the generation lacks.
 
     This is all that a DMA transfer requires: it may start at any partition. An operand that is

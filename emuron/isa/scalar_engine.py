@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Any
 from emuron.isa import limits
 from emuron.isa.alu import activation_function, alu_operator
 from emuron.isa.instruction import Cost, In, Instruction, OptOut, Out, Scalar, instruction
+from emuron.isa.reductions import REDUCE_COMMANDS, accumulate, read_out_cycles
 from emuron.isa.tensor import AccessPattern
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
-REDUCE_COMMANDS = ("idle", "reset", "reduce", "reset_reduce", "load_reduce")
+PRELU = "prelu"
+BYPASS = "bypass"
+STAGES = (  # op0 and op1 of activate2
+    ("multiply", "add"),
+    ("multiply", "subtract"),
+    ("multiply", BYPASS),
+    ("add", BYPASS),
+    ("subtract", BYPASS),
+    (BYPASS, BYPASS),
+)
+ROW_REDUCTIONS = ("add", "maximum", "minimum", "abs_max", "abs_min")
 
 
 def scaled_and_biased(ops: Any, data: Any, scale: Any, bias: Any) -> Any:
@@ -22,24 +33,6 @@ def scaled_and_biased(ops: Any, data: Any, scale: Any, bias: Any) -> Any:
     if bias is None or (isinstance(bias, (int, float)) and bias == 0.0):
         return data
     return ops.add(data, bias)
-
-
-def accumulate(
-    ops: Any, command: str, reduction: str, values: Any, register: Any, initial: float | None = None
-) -> Any:
-    """Return an accumulator register [P, 1] after a reduce command; None is undefined.
-
-    `values` is [P, N]; `register` is the content before; `initial` is what load_reduce starts from.
-    """
-    if command == "idle":
-        return register
-    operator = alu_operator(reduction)
-    if command == "reset":
-        return operator.identity
-    row = getattr(ops, str(operator.reduction))(values, 1, True)
-    if command == "reset_reduce":
-        return row
-    return operator.compute(ops, initial if command == "load_reduce" else register, row)
 
 
 @instruction(engine="scalar", nki="activation")
@@ -118,21 +111,101 @@ class ActivationReduce(Instruction):
         return _activation_cost(self, core)
 
 
+@instruction(engine="scalar", nki="activate2")
+class Activate2(Instruction):
+    """dst[P, N] = op((data op0 imm0) op1 imm1), with an optional running reduction of each row.
+
+    `imm0`, `imm1` and `relu_param` are numbers or [P, 1]; `bypass` leaves a stage out and the
+    reverse flags swap its sides. `relu_param` is the slope of prelu below zero.
+    """
+
+    dst: Out
+    op: str
+    data: In
+    imm0: Scalar
+    imm1: Scalar
+    op0: str
+    op1: str
+    relu_param: Scalar = 0.0
+    reverse0: bool = False
+    reverse1: bool = False
+    reduce_op: str | None = None
+    reduce_res: OptOut = None
+    reduce_cmd: str = "idle"
+
+    @property
+    def accumulator(self) -> str | None:
+        """The engine whose accumulator registers take part."""
+        used = self.reduce_cmd != "idle" or self.reduce_res is not None
+        return "scalar" if used else None
+
+    def check(self, core: NeuronCore) -> None:
+        """Refuse earlier generations, other pairs of operators and operands of unequal size."""
+        limits.check_since(self, core, 4)
+        if self.op != PRELU:
+            limits.check_activation(self, "op")
+        _check_tiles(self, core, "imm0", "imm1", "relu_param")
+        if (self.op0, self.op1) not in STAGES:
+            pairs = ", ".join(f"{first}/{second}" for first, second in STAGES)
+            raise self.refuse(f"op0={self.op0} with op1={self.op1}", f"The pairs are {pairs}.")
+        for op, name in ((self.op0, "imm0"), (self.op1, "imm1")):
+            if op != BYPASS and getattr(self, name) is None:
+                raise self.refuse(f"{name} is missing", f"{op} needs a number or a [P, 1] tile.")
+        limits.check_operator(self, "reduce_op", (None, *ROW_REDUCTIONS))
+        limits.check_operator(self, "reduce_cmd", REDUCE_COMMANDS[:-1])
+        if self.reduce_cmd != "idle" and self.reduce_op is None:
+            raise self.refuse(f"reduce_cmd={self.reduce_cmd} without reduce_op", "Give reduce_op.")
+
+    def compute(
+        self, ops: Any, data: Any, imm0: Any, imm1: Any, relu_param: Any, register: Any = None
+    ) -> Any:
+        """Return dst, reduce_res and, where the accumulator takes part, its new content."""
+        value = _stage(ops, self.op0, data, imm0, self.reverse0)
+        value = _stage(ops, self.op1, value, imm1, self.reverse1)
+        if self.op == PRELU:
+            below = ops.compare("lt", value, 0.0)
+            value = ops.where(below, ops.multiply(value, relu_param), value)
+        else:
+            value = activation_function(self.op).compute(ops, value)
+        if self.accumulator is None:
+            return value, None
+        register = accumulate(ops, self.reduce_cmd, self.reduce_op or "add", value, register)
+        return value, register, register
+
+    def cost(self, core: NeuronCore) -> Cost:
+        """Return max(MIN_II, N), plus the read-out of the accumulator, inferred: as activation."""
+        return _activation_cost(self, core)
+
+
+def _stage(ops: Any, op: str, data: Any, operand: Any, reverse: bool) -> Any:
+    if op == BYPASS:
+        return data
+    operator = alu_operator(op)
+    return operator.compute(ops, operand, data) if reverse else operator.compute(ops, data, operand)
+
+
 def _check_activation(activation: Activation | ActivationReduce, core: NeuronCore) -> None:
     limits.check_activation(activation, "op")
-    for name in ("dst", "data", "bias", "scale", "reduce_res"):
+    _check_tiles(activation, core, "bias", "scale")
+    _check_bias(activation, core)
+
+
+def _check_tiles(
+    activation: Activation | ActivationReduce | Activate2, core: NeuronCore, *columns: str
+) -> None:
+    """Refuse operands of unequal size and more elements than the engine takes."""
+    for name in ("dst", "data", "reduce_res", *columns):
         limits.check_tile(activation, core, name)
     limits.check_same_elements(activation, "dst", "data")
-    rows, free = activation.data.partitions, activation.data.free_size
-    for name in ("bias", "scale", "reduce_res"):
-        limits.check_columns(activation, name, rows)
+    free = activation.data.free_size
+    for name in ("reduce_res", *columns):
+        limits.check_columns(activation, name, activation.data.partitions)
     limit = core.limits.scalar_max_free_elements
     if free > limit:
         raise activation.refuse(
             f"data has {free} elements a partition; the limit is {limit}",
             "Tile the free dimension.",
         )
-    _check_bias(activation, core)
 
 
 def _check_bias(activation: Activation | ActivationReduce, core: NeuronCore) -> None:
@@ -145,17 +218,18 @@ def _check_bias(activation: Activation | ActivationReduce, core: NeuronCore) -> 
             f"bias is the number {bias}; NeuronCore-{core.version} takes it as a [P, 1] tile only",
             "Fill a tile with memset and pass that.",
         )
-    if activation.op == "reciprocal" and bias and (core.nc_version or 0) < 3:
+    if activation.op == "reciprocal" and bias is not None and (core.nc_version or 0) < 3:
         raise activation.refuse(
             f"op=reciprocal has no bias on NeuronCore-{core.version}", "Add it beforehand."
         )
 
 
-def _activation_cost(activation: Activation | ActivationReduce, core: NeuronCore) -> Cost:
+def _activation_cost(
+    activation: Activation | ActivationReduce | Activate2, core: NeuronCore
+) -> Cost:
     # ISA v2.26: max(MIN_II, N); activation_reduce + MIN_II for reading the registers out.
     cycles = limits.stream_cycles(core, activation.data.free_size)
-    if activation.reduce_res is not None:
-        cycles += core.timing.accumulator_read_cycles
+    cycles += read_out_cycles(core, activation.reduce_res)
     table = core.activation_table(activation.op)
     return Cost(
         cycles=cycles,

@@ -8,33 +8,20 @@ from typing import TYPE_CHECKING, Any
 from emuron.isa import limits
 from emuron.isa.alu import alu_operator
 from emuron.isa.instruction import Cost, In, Instruction, OptOut, Out, Scalar, instruction
-from emuron.isa.scalar_engine import REDUCE_COMMANDS, accumulate
+from emuron.isa.reductions import (
+    BITWISE,
+    LOGICAL,
+    REDUCE_COMMANDS,
+    REDUCTIONS,
+    accumulate,
+    check_initial,
+    read_out_cycles,
+    reduce_rows,
+)
 from emuron.isa.vector_engine import apply
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
-
-REDUCTIONS = ("add", "multiply", "maximum", "minimum")
-LOGICAL = ("logical_and", "logical_or", "logical_xor")
-BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor")
-
-
-def reduce_rows(ops: Any, op: str, x: Any, axis: int) -> Any:
-    """Return `x` reduced over its last axis `axis` with an ALU operator; the axis is dropped.
-
-    Operators without a row reduction of the back end are associative and are folded in halves.
-    """
-    operator = alu_operator(op)
-    if operator.reduction is not None:
-        return getattr(ops, operator.reduction)(x, axis, False)
-    while x.shape[axis] > 1:
-        half = x.shape[axis] // 2
-        folded = operator.compute(ops, x[..., :half], x[..., half : 2 * half])
-        rest = x[..., 2 * half :]
-        x = folded if rest.shape[axis] == 0 else ops.concatenate([folded, rest], axis)
-    if op in LOGICAL:
-        x = ops.compare("ne", x, 0.0)
-    return x[..., 0]
 
 
 @instruction(engine="vector", nki="tensor_reduce")
@@ -120,7 +107,7 @@ class TensorScalarReduce(Instruction):
     reduce_res: OptOut = None
     reverse0: bool = False
     reduce_cmd: str = "reset_reduce"
-    reduce_init: float | None = None
+    reduce_init: Scalar = None
     reduce_res_negate: bool = False
 
     @property
@@ -131,25 +118,24 @@ class TensorScalarReduce(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse unequal sizes and operators that are not arithmetic."""
-        for name in ("dst", "data", "operand0", "reduce_res"):
+        for name in ("dst", "data", "operand0", "reduce_res", "reduce_init"):
             limits.check_tile(self, core, name)
         limits.check_same_elements(self, "dst", "data")
-        for name in ("operand0", "reduce_res"):
+        for name in ("operand0", "reduce_res", "reduce_init"):
             limits.check_columns(self, name, self.data.partitions)
         limits.check_arithmetic(self, "op0")
         limits.check_operator(self, "reduce_op", REDUCTIONS)
         limits.check_operator(self, "reduce_cmd", REDUCE_COMMANDS)
-        if self.reduce_cmd == "load_reduce" and self.reduce_init is None:
-            raise self.refuse("reduce_cmd=load_reduce without reduce_init", "Give reduce_init.")
+        check_initial(self, "reduce_init")
 
-    def compute(self, ops: Any, data: Any, operand0: Any, register: Any = None) -> Any:
+    def compute(
+        self, ops: Any, data: Any, operand0: Any, reduce_init: Any, register: Any = None
+    ) -> Any:
         """Return dst, reduce_res and, where the accumulator takes part, its new content."""
         value = apply(ops, alu_operator(self.op0), data, operand0, self.reverse0)
         if self.accumulator is None:
             return value, None
-        register = accumulate(
-            ops, self.reduce_cmd, self.reduce_op, value, register, self.reduce_init
-        )
+        register = accumulate(ops, self.reduce_cmd, self.reduce_op, value, register, reduce_init)
         result = register
         if self.reduce_res_negate and self.reduce_res is not None:
             result = ops.multiply(register, -1.0)
@@ -158,8 +144,7 @@ class TensorScalarReduce(Instruction):
     def cost(self, core: NeuronCore) -> Cost:
         """Return max(MIN_II, N), plus the read-out of the accumulator (ISA v2.26)."""
         cycles = limits.stream_cycles(core, self.data.free_size)
-        if self.reduce_res is not None:
-            cycles += core.timing.accumulator_read_cycles
+        cycles += read_out_cycles(core, self.reduce_res)
         return Cost(cycles=cycles, flops=2 * self.data.size)
 
 
@@ -221,7 +206,7 @@ class TensorScalarCumulative(Instruction):
     op0: str
     op1: str
     imm0: Scalar
-    imm1: float | None = None
+    imm1: Scalar = None
     reduce_cmd: str = "reset_reduce"
 
     @property
@@ -231,23 +216,23 @@ class TensorScalarCumulative(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse unequal sizes, 32-bit integers and operators that cannot accumulate."""
-        for name in ("dst", "src", "imm0"):
+        for name in ("dst", "src", "imm0", "imm1"):
             limits.check_tile(self, core, name)
         limits.check_same_elements(self, "dst", "src")
-        limits.check_columns(self, "imm0", self.src.partitions)
+        for name in ("imm0", "imm1"):
+            limits.check_columns(self, name, self.src.partitions)
         limits.check_arithmetic(self, "op0")
         limits.check_operator(self, "op1", (*REDUCTIONS, "subtract"))
         limits.check_operator(self, "reduce_cmd", ("reset_reduce", "reduce", "load_reduce"))
         for name in ("dst", "src"):
             if getattr(self, name).dtype in ("int32", "uint32"):
                 raise self.refuse(f"{name} is a 32-bit integer", "Cast it to float32 first.")
-        if self.reduce_cmd == "load_reduce" and self.imm1 is None:
-            raise self.refuse("reduce_cmd=load_reduce without imm1", "Give imm1.")
+        check_initial(self, "imm1")
 
-    def compute(self, ops: Any, src: Any, imm0: Any, register: Any) -> Any:
+    def compute(self, ops: Any, src: Any, imm0: Any, imm1: Any, register: Any) -> Any:
         """Return dst and the accumulator's new content."""
         op1 = alu_operator(self.op1)
-        start = {"reset_reduce": op1.identity, "load_reduce": self.imm1}
+        start = {"reset_reduce": op1.identity, "load_reduce": imm1}
         state = start.get(self.reduce_cmd, register)
         values = apply(ops, alu_operator(self.op0), src, imm0, False)
         states = []
@@ -260,3 +245,53 @@ class TensorScalarCumulative(Instruction):
         """Return max(MIN_II, N), inferred: as tensor_scalar_reduce."""
         elements = self.src.free_size
         return Cost(cycles=limits.stream_cycles(core, elements), flops=2 * self.src.size)
+
+
+@instruction(engine="vector", nki="exponential")
+class Exponential(Instruction):
+    """dst[P, N] = exp(src[P, N] - max_value), with an optional running row sum.
+
+    `max_value` and `reduce_init` are numbers or [P, 1]; `reduce_cmd` works on the engine's
+    accumulator registers, which `reduce_res` [P, 1] receives.
+    """
+
+    dst: Out
+    src: In
+    max_value: Scalar = 0.0
+    reduce_res: OptOut = None
+    reduce_cmd: str = "idle"
+    reduce_init: Scalar = 0.0
+
+    @property
+    def accumulator(self) -> str | None:
+        """The engine whose accumulator registers take part."""
+        used = self.reduce_cmd != "idle" or self.reduce_res is not None
+        return "vector" if used else None
+
+    def check(self, core: NeuronCore) -> None:
+        """Refuse earlier generations and unequal sizes."""
+        limits.check_since(self, core, 4)
+        for name in ("dst", "src", "max_value", "reduce_res", "reduce_init"):
+            limits.check_tile(self, core, name)
+        limits.check_same_elements(self, "dst", "src")
+        for name in ("max_value", "reduce_res", "reduce_init"):
+            limits.check_columns(self, name, self.src.partitions)
+        commands = ("idle", "reset_reduce", "reduce", "load_reduce")
+        limits.check_operator(self, "reduce_cmd", commands)
+        check_initial(self, "reduce_init")
+
+    def compute(
+        self, ops: Any, src: Any, max_value: Any, reduce_init: Any, register: Any = None
+    ) -> Any:
+        """Return dst, reduce_res and, where the accumulator takes part, its new content."""
+        value = ops.exp(ops.subtract(src, max_value))
+        if self.accumulator is None:
+            return value, None
+        register = accumulate(ops, self.reduce_cmd, "add", value, register, reduce_init)
+        return value, register, register
+
+    def cost(self, core: NeuronCore) -> Cost:
+        """Return N/4 (A4), plus the read-out of the accumulator."""
+        elements = self.src.free_size / core.vector.exponential_speedup
+        cycles = limits.stream_cycles(core, elements) + read_out_cycles(core, self.reduce_res)
+        return Cost(cycles=cycles, flops=2 * self.src.size)

@@ -9,7 +9,7 @@ import numpy as np
 from emuron.isa import limits
 from emuron.isa.alu import alu_operator
 from emuron.isa.instruction import Cost, In, Instruction, OptOut, Out, Scalar, instruction
-from emuron.isa.scalar_engine import REDUCE_COMMANDS, accumulate
+from emuron.isa.reductions import REDUCE_COMMANDS, accumulate, read_out_cycles
 from emuron.numerics.dtypes import float32
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ class RangeSelect(Instruction):
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return max(MIN_II, N) (ISA v2.26), plus the read-out of the accumulator."""
-        return Cost(cycles=limits.stream_cycles(core, self.dst.free_size) + _read_out(self, core))
+        return Cost(
+            cycles=limits.stream_cycles(core, self.dst.free_size)
+            + read_out_cycles(core, self.reduce_res)
+        )
 
 
 @instruction(engine="vector", nki="select_reduce")
@@ -136,7 +139,9 @@ class SelectReduce(Instruction):
         """Return N with one input in PSUM, else the rate of two SBUF inputs, inferred."""
         split = limits.in_psum(self.on_true) or limits.in_psum(self.predicate)
         elements = self.dst.free_size * (1.0 if split else core.vector.predicated_cycles)
-        return Cost(cycles=limits.stream_cycles(core, elements) + _read_out(self, core))
+        return Cost(
+            cycles=limits.stream_cycles(core, elements) + read_out_cycles(core, self.reduce_res)
+        )
 
 
 def _selected(
@@ -152,7 +157,3 @@ def _selected(
         return value, None
     register = accumulate(ops, select.reduce_cmd, "maximum", value, register)
     return value, register, register
-
-
-def _read_out(select: RangeSelect | SelectReduce, core: NeuronCore) -> int:
-    return core.timing.accumulator_read_cycles if select.reduce_res is not None else 0

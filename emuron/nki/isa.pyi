@@ -28,6 +28,22 @@ unknown_engine: engine
 
 def get_nc_version() -> nc_version: ...
 def get_nc_sub_version() -> int: ...
+def activate2(
+    dst: AccessPattern,
+    op: str,
+    data: AccessPattern,
+    imm0: AccessPattern | float | None,
+    imm1: AccessPattern | float | None,
+    op0: str,
+    op1: str,
+    relu_param: AccessPattern | float | None = ...,
+    reverse0: bool = ...,
+    reverse1: bool = ...,
+    reduce_op: str | None = ...,
+    reduce_res: AccessPattern | None = ...,
+    reduce_cmd: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
 def activation(
     dst: AccessPattern,
     op: str,
@@ -100,6 +116,21 @@ def dma_transpose(
     priority: int | None = ...,
     dge_mode: str = ...,
     oob_mode: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def dropout(
+    dst: AccessPattern,
+    data: AccessPattern,
+    prob: AccessPattern | float | None,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def exponential(
+    dst: AccessPattern,
+    src: AccessPattern,
+    max_value: AccessPattern | float | None = ...,
+    reduce_res: AccessPattern | None = ...,
+    reduce_cmd: str = ...,
+    reduce_init: AccessPattern | float | None = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def iota(
@@ -197,6 +228,22 @@ def quantize_mx(
     dst_scale: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
+def rand2(
+    dst: AccessPattern,
+    min: AccessPattern | float | None,
+    max: AccessPattern | float | None,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def rand_get_state(
+    dst: AccessPattern,
+    engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def rand_set_state(
+    src_seeds: AccessPattern,
+    engine: str = ...,
+    name: str | None = ...,
+) -> NkiInstruction: ...
 def range_select(
     dst: AccessPattern,
     on_true_tile: AccessPattern,
@@ -214,6 +261,11 @@ def range_select(
 def reciprocal(
     dst: AccessPattern,
     data: AccessPattern,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def rng(
+    dst: AccessPattern,
+    engine: str = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def scalar_tensor_tensor(
@@ -250,6 +302,10 @@ def sendrecv(
 def sequence_bounds(
     dst: AccessPattern,
     segment_ids: AccessPattern,
+    name: str | None = ...,
+) -> NkiInstruction: ...
+def set_rng_seed(
+    src_seeds: AccessPattern,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def tensor_copy(
@@ -298,7 +354,7 @@ def tensor_scalar_cumulative(
     op0: str,
     op1: str,
     imm0: AccessPattern | float | None,
-    imm1: float | None = ...,
+    imm1: AccessPattern | float | None = ...,
     reduce_cmd: str = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
@@ -311,7 +367,7 @@ def tensor_scalar_reduce(
     reduce_res: AccessPattern | None = ...,
     reverse0: bool = ...,
     reduce_cmd: str = ...,
-    reduce_init: float | None = ...,
+    reduce_init: AccessPattern | float | None = ...,
     reduce_res_negate: bool = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
