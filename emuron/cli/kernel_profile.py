@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from emuron.trace.profile_diff import Change, ProfileDiff
 
 _COLUMNS = ("line", "share", "critical", "waits", "DMA", "busy")
-_WIDTH_BEFORE_SOURCE = 82  # of the other columns, about
-_LEAST_SOURCE = 24
+_FEW_COLUMNS = ("line", "share", "critical", "busy")
+_WIDE = 110  # characters of a terminal that has room for all columns
+_CELL = 11  # of them for a column other than the line and its source
+_LEAST_SOURCE = 16
 
 Against = Annotated[
     Path | None,
@@ -122,12 +125,13 @@ def _print(made: Profile, top: int) -> None:
     measured, summary = made.measured, made.summary
     out = console()
     _print_head(made)
+    columns = _COLUMNS if out.width >= _WIDE else _FEW_COLUMNS
     print_table(
-        (*_COLUMNS, "source"),
-        [_row(line, summary.total_ps, out.width) for line in made.lines[:top]],
+        (*columns, "source"),
+        [_row(line, summary.total_ps, columns, out.width) for line in made.lines[:top]],
         title="Lines",
-        right=_COLUMNS[1:-1],
-        whole=_COLUMNS,
+        right=columns[1:-1],
+        whole=columns,
         caption="Share: of the run, each instant split among the lines active in it.\n"
         "Critical: on the longest chain of events, with its latencies. "
         "Waits: its engines stood still for others.",
@@ -165,24 +169,25 @@ def _print_head(made: Profile) -> None:
         )
 
 
-def _row(line: LineUse, total_ps: int, width: int) -> tuple[object, ...]:
+def _row(line: LineUse, total_ps: int, columns: Sequence[str], width: int) -> list[object]:
     from emuron.trace.quantity import bytes_text, duration_text, share_text
 
     engine, busy_ps = max(line.busy_ps.items(), key=lambda item: item[1], default=("", 0))
-    room = max(_LEAST_SOURCE, width - _WIDTH_BEFORE_SOURCE)
     critical = None
     if line.critical_ps is not None and line.latency_ps is not None:
         critical = share_text((line.critical_ps + line.latency_ps) / max(1, total_ps))
     waited = sum(wait.wait_ps for wait in line.waits)
-    return (
-        line.line,
-        share_text(line.share),
-        critical,
-        duration_text(waited) if waited else None,
-        bytes_text(line.dma_bytes) if line.dma_bytes else None,
-        f"{engine} {duration_text(busy_ps)}",
-        line.source if len(line.source) <= room else f"{line.source[: room - 1]}…",
-    )
+    room = max(_LEAST_SOURCE, width - len(line.line) - _CELL * len(columns))
+    cells = {
+        "line": line.line,
+        "share": share_text(line.share),
+        "critical": critical,
+        "waits": duration_text(waited) if waited else None,
+        "DMA": bytes_text(line.dma_bytes) if line.dma_bytes else None,
+        "busy": f"{engine} {duration_text(busy_ps)}",
+    }
+    source = line.source if len(line.source) <= room else f"{line.source[: room - 1]}…"
+    return [*(cells[column] for column in columns), source]
 
 
 def _print_diff(found: ProfileDiff, top: int) -> None:

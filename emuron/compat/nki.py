@@ -8,9 +8,19 @@ from typing import Any
 
 from emuron.compat.dtypes import dtype
 from emuron.nki.kernel import Simulated, jit, simulate
+from emuron.nki.latency import baremetal, benchmark, profile
 from emuron.nki.launch import run_kernel
 
-__all__ = ["cpu_simulate", "dtype", "jit", "run_kernel", "simulate"]
+__all__ = [
+    "baremetal",
+    "benchmark",
+    "cpu_simulate",
+    "dtype",
+    "jit",
+    "profile",
+    "run_kernel",
+    "simulate",
+]
 
 GENERATION_VARIABLE = "NKI_NC_VERSION"
 """Names the generation ("gen3") for `cpu_simulate`, as its users set it."""

@@ -9,26 +9,22 @@ from emuron.trace.profile import Measured, Profile, profile_trace
 
 
 def profile_run(run: KernelRun, case: str = "") -> Profile:
-    """Return the profile of a run whose trace was collected.
-
-    Where the trace shows one core for all, the profile is that of one core; else of all together.
-    """
+    """Return the profile of a run whose trace was collected; raise UsageError of another."""
     trace = run.timing.trace
     if trace is None:
         raise UsageError("The run has no trace. Run the kernel with collect=True to profile it.")
-    shows_all = any("/" in name for name in trace.queue_names)
-    programs = run.programs if shows_all else run.programs[:1]
-    cores = len(run.programs)
+    shown = run.programs[:1] if run.timing.cores > 1 else run.programs
     measured = Measured(
         kernel=run.program.name,
         case=case,
         target=run.chip.name,
-        cores=cores,
+        cores=len(run.programs),
+        shown=len(shown),
         trace=trace,
-        works=tuple(work for program in programs for work in work_of(program)),
-        traffic=traffic_of(programs[0]),
-        figures=figures_of(run.chip, 1 if shows_all else cores),
-        files={name: path for program in programs for name, path in program.files.items()},
+        works=tuple(work for core, made in enumerate(shown) for work in work_of(made, core)),
+        traffic=traffic_of(run.programs),
+        figures=figures_of(run.chip),
+        files={name: path for program in shown for name, path in program.files.items()},
         memory={
             "sbuf_peak_bytes_per_partition": run.placement.sbuf_peak_bytes,
             "psum_peak_bytes_per_partition": run.placement.psum_peak_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import prod
 
@@ -12,13 +12,13 @@ import numpy as np
 from emuron.hardware.chip import Chip
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form
 from emuron.isa.program import Block, Program
-from emuron.isa.tensor import AccessPattern, MemoryRegion
+from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.sim.dma import transfer
 from emuron.trace.work import Figures, Traffic, Work
 
 
-def work_of(program: Program) -> tuple[Work, ...]:
-    """Return the instructions of a program, equal ones of a line together."""
+def work_of(program: Program, core: int = 0) -> tuple[Work, ...]:
+    """Return the instructions of a core's program, equal ones of a line together."""
     counts: dict[tuple[int, int], int] = defaultdict(int)
     for block, indices in program.leaves():
         times = prod(index.trip for index in indices)
@@ -27,7 +27,7 @@ def work_of(program: Program) -> tuple[Work, ...]:
         for (group, form), count in zip(distinct.T.tolist(), found.tolist(), strict=True):
             counts[group, form] += count * times
     return tuple(
-        _work(program.groups[group], program.forms[form], count)
+        replace(_work(program.groups[group], program.forms[form], count), core=core)
         for (group, form), count in sorted(counts.items())
     )
 
@@ -63,37 +63,33 @@ def _work(group: str, form: Form, count: int) -> Work:
     )
 
 
-def traffic_of(program: Program) -> tuple[Traffic, ...]:
-    """Return the tensors in HBM that a program moves, the most moved first."""
-    read: dict[int, int] = defaultdict(int)
-    written: dict[int, int] = defaultdict(int)
-    for block, indices in program.leaves():
-        times = prod(index.trip for index in indices)
-        for tensor, size, kind in _moved(program, block):
-            if kind in READ_KINDS:
-                read[tensor] += size * times
-            if kind in WRITE_KINDS:
-                written[tensor] += size * times
+def traffic_of(programs: Iterable[Program]) -> tuple[Traffic, ...]:
+    """Return the tensors in HBM that the programs of some cores move, the most moved first."""
+    read: dict[Tensor, int] = defaultdict(int)
+    written: dict[Tensor, int] = defaultdict(int)
+    for program in programs:
+        for block, indices in program.leaves():
+            times = prod(index.trip for index in indices)
+            for tensor, size, kind in _moved(program, block):
+                if kind in READ_KINDS:
+                    read[tensor] += size * times
+                if kind in WRITE_KINDS:
+                    written[tensor] += size * times
     found = [
-        Traffic(
-            program.tensors[number].name,
-            prod(program.tensors[number].shape) * program.tensors[number].dtype.itemsize,
-            read[number],
-            written[number],
-        )
-        for number in sorted({*read, *written})
+        Traffic(t.name, prod(t.shape) * t.dtype.itemsize, read[t], written[t])
+        for t in dict.fromkeys([*read, *written])
     ]
     return tuple(sorted(found, key=lambda t: -(t.read_bytes + t.written_bytes)))
 
 
-def _moved(program: Program, block: Block) -> Iterator[tuple[int, int, str]]:
-    """Yield tensor number, bytes and kind of each operand in HBM of the block's transfers."""
+def _moved(program: Program, block: Block) -> Iterator[tuple[Tensor, int, str]]:
+    """Yield tensor, bytes and kind of each operand in HBM of the block's transfers."""
     sizes: dict[int, list[tuple[int, int, str]]] = {}
     for form, first in zip(block.form, block.first, strict=True):
         if form not in sizes:
             sizes[form] = list(_hbm_operands(program.forms[form]))
         for operand, size, kind in sizes[form]:
-            yield block.tensor[first + operand], size, kind
+            yield program.tensors[block.tensor[first + operand]], size, kind
 
 
 def _hbm_operands(form: Form) -> Iterator[tuple[int, int, str]]:
@@ -107,8 +103,8 @@ def _hbm_operands(form: Form) -> Iterator[tuple[int, int, str]]:
             yield number, view.size * view.dtype.itemsize, kind
 
 
-def figures_of(chip: Chip, cores: int) -> Figures:
-    """Return the figures of one of `cores` cores that share a stack of the chip's memory."""
+def figures_of(chip: Chip) -> Figures:
+    """Return the figures of a chip's core, and of the memory stack that it may share."""
     core = chip.core
     timing, dma = core.timing, core.dma
     return Figures(
@@ -117,7 +113,7 @@ def figures_of(chip: Chip, cores: int) -> Figures:
         pe_tflops=core.tensor_tflops("bfloat16"),
         fp32_passes=int(timing.fp32_passes),
         table_load_ps=round(timing.act_table_load_ns * 1000),
-        hbm_gb_per_s=chip.hbm_stack_gb_per_s * chip.hbm_efficiency / cores,
+        hbm_gb_per_s=chip.hbm_stack_gb_per_s * chip.hbm_efficiency,
         dma_gb_per_s=dma.core_gb_per_s,
         full_row_bytes=dma.element_full_bytes,
         software_descriptor_ps=round((dma.swdge_extra_ns + dma.gpsimd_trigger_ns) * 1000),

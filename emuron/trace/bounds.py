@@ -38,31 +38,38 @@ class RooflineUse:
 
 
 def find_bounds(works: Iterable[Work], hbm_bytes: int, figures: Figures) -> tuple[Bound, ...]:
-    """Return the least time of each engine, of the core's DMA and of the HBM, the longest first."""
-    busy: dict[str, int] = {}
+    """Return the least time of each engine, of a core's DMA and of the HBM, the longest first."""
+    busy: dict[tuple[str, int], int] = {}
     for work in works:
-        busy[work.engine] = busy.get(work.engine, 0) + work.count * work.busy_ps
-    bounds = [Bound(engine, kind_title(engine), ps) for engine, ps in busy.items() if ps]
+        key = (work.engine, work.core)
+        busy[key] = busy.get(key, 0) + work.count * work.busy_ps
+    longest: dict[str, int] = {}
+    for (engine, _), ps in busy.items():
+        longest[engine] = max(ps, longest.get(engine, 0))
+    bounds = [Bound(engine, kind_title(engine), ps) for engine, ps in longest.items() if ps]
     if hbm_bytes:
         least = round(hbm_bytes * 1000 / figures.hbm_gb_per_s)
         bounds.append(Bound("hbm", "HBM bandwidth", least))
     return tuple(sorted(bounds, key=lambda bound: -bound.least_ps))
 
 
-def roofline_use(flops: int, hbm_bytes: int, total_ps: int, figures: Figures) -> RooflineUse | None:
-    """Return where a kernel stands under the roofline; None without matmuls or without HBM."""
+def roofline_use(
+    flops: int, hbm_bytes: int, total_ps: int, figures: Figures, cores: int = 1
+) -> RooflineUse | None:
+    """Return where a kernel on some cores stands; None without matmuls or without HBM."""
     if not flops or not hbm_bytes or not total_ps:
         return None
     intensity = flops / hbm_bytes
-    ridge = figures.pe_tflops * 1000 / figures.hbm_gb_per_s
-    attainable = min(figures.pe_tflops, intensity * figures.hbm_gb_per_s / 1000)
+    peak = figures.pe_tflops * cores
+    ridge = peak * 1000 / figures.hbm_gb_per_s
+    attainable = min(peak, intensity * figures.hbm_gb_per_s / 1000)
     achieved = flops / total_ps
     return RooflineUse(
         flops=flops,
         hbm_bytes=hbm_bytes,
         intensity=intensity,
         ridge_intensity=ridge,
-        peak_tflops=figures.pe_tflops,
+        peak_tflops=peak,
         hbm_gb_per_s=figures.hbm_gb_per_s,
         attainable_tflops=attainable,
         achieved_tflops=achieved,

@@ -31,14 +31,16 @@ _MOST_EVENTS = 1_000_000  # beyond, waits and the critical path are not looked f
 class Measured:
     """A timed kernel as `profile_trace` takes it.
 
-    `files` gives the path of each source file that groups name; `memory` what is to be said of
-    on-chip memory (peaks in bytes a partition).
+    Where all of `cores` do the same, the trace and the works are those of the one `shown`. `files`
+    gives the path of each source file that groups name; `memory` what is to be said of on-chip
+    memory (peaks in bytes a partition).
     """
 
     kernel: str
     case: str
     target: str
     cores: int
+    shown: int
     trace: Trace
     works: tuple[Work, ...]
     traffic: tuple[Traffic, ...]
@@ -91,6 +93,7 @@ class Profile:
             "case": measured.case,
             "target": measured.target,
             "cores": measured.cores,
+            "cores_shown": measured.shown,
             "time_us": summary.total_ps / 1e6,
             "instructions": sum(work.count for work in measured.works),
             "dma_bytes": summary.dma_bytes,
@@ -126,6 +129,8 @@ def profile_trace(measured: Measured) -> Profile:
     loads = _table_loads(trace, figures)
     evidence = Evidence(summary, figures, works, measured.traffic, waits, path, bounds, loads)
     pe_flops = sum(work.count * work.flops for work in works if work.engine == "tensor")
+    pe_flops = pe_flops * measured.cores // measured.shown
+    roofline = roofline_use(pe_flops, summary.hbm_bytes, summary.total_ps, figures, measured.cores)
     return Profile(
         measured=measured,
         summary=summary,
@@ -133,7 +138,7 @@ def profile_trace(measured: Measured) -> Profile:
         waits=waits,
         path=path,
         bounds=bounds,
-        roofline=roofline_use(pe_flops, summary.hbm_bytes, summary.total_ps, figures),
+        roofline=roofline,
         hints=find_hints(evidence),
     )
 

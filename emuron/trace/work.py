@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Equal instructions of one line: `count` of them, and what one of them is.
+    """Equal instructions of one line of a core: `count` of them, and what one of them is.
 
     `busy_ps` is its time undisturbed: at full clock, or with all of the core's DMA to itself.
     `elements` are those of a partition, `dtypes` those of its operands, outputs first. Of a DMA
@@ -28,11 +28,12 @@ class Work:
     descriptors: int = 0
     row_bytes: int = 0
     trigger: str = ""
+    core: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A tensor in HBM: its size, and the bytes that a program reads and writes of it."""
+    """A tensor in HBM: its size, and the bytes that all cores read and write of it."""
 
     tensor: str
     size_bytes: int
@@ -42,7 +43,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Figures of the machine that a profile is measured against, for one core.
+    """Figures of the machine that a profile is measured against: of a core, and of its HBM stack.
 
     `shortest_cycles` is the least time of an instruction on its engine; `perf_dtypes` are the types
     that the vector engine takes faster than others, none if it has no such modes.

@@ -20,7 +20,17 @@ def test_people_see_lines_with_their_source_and_what_to_fix(emuron):
 def test_json_is_complete_and_adds_up(emuron):
     document = emuron(*NAIVE, "--json").json()
     assert set(document) == {
-        *("format", "kernel", "case", "target", "cores", "time_us", "instructions", "dma_bytes"),
+        *(
+            "format",
+            "kernel",
+            "case",
+            "target",
+            "cores",
+            "cores_shown",
+            "time_us",
+            "instructions",
+            "dma_bytes",
+        ),
         *("hbm_bytes", "flops", "memory", "verdict", "engines", "bounds", "roofline"),
         *("critical_path", "hints", "lines", "tensors"),
     }

@@ -35,7 +35,7 @@ def test_equal_instructions_of_a_line_are_counted_together():
 
 
 def test_traffic_counts_every_read_and_write_of_a_tensor():
-    found = {t.tensor: t for t in traffic_of(run().program)}
+    found = {t.tensor: t for t in traffic_of(run().programs)}
     assert found["x"].read_bytes == 4 * found["x"].size_bytes == 4 * 64 * 256 * 2
     assert [t.written_bytes for t in found.values() if t.tensor != "x"] == [4 * 64 * 256 * 2]
 
@@ -54,3 +54,23 @@ def test_files_of_one_name_are_told_apart():
     assert program.file_name("/a/b/kernel.py") == "kernel.py"
     assert program.file_name("/a/c/kernel.py") == "c/kernel.py"
     assert program.file_name("/a/b/kernel.py") == "kernel.py"
+
+
+@nki.jit
+def halves(x):
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    own = x.shape[0] // 2
+    mine = nl.ds(nl.program_id(0) * own, own)
+    tile = nl.ndarray((own, x.shape[1]), x.dtype, buffer=nl.sbuf)
+    nisa.dma_copy(dst=tile, src=x[mine, :])
+    nisa.dma_copy(dst=out[mine, :], src=tile)
+    return out
+
+
+def test_cores_that_do_the_same_are_shown_once_and_share_the_memory():
+    x = nki.ShapeDtype((256, 2048), "bfloat16")
+    profile = profile_run(run_kernel(halves[2], [x], execute=False))
+    assert (profile.measured.cores, profile.measured.shown) == (2, 1)
+    assert all(bound.least_ps <= profile.summary.total_ps for bound in profile.bounds)
+    (read,) = (t for t in profile.measured.traffic if t.tensor == "x")
+    assert read.read_bytes == read.size_bytes == 256 * 2048 * 2
