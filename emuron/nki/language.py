@@ -52,6 +52,14 @@ from emuron.nki.elementwise import (
     unary,
     where,
 )
+from emuron.nki.grids import (
+    NkiBlockGrid,
+    NkiTileGrid,
+    alloc_blocks,
+    alloc_tiles,
+    blocks,
+    tiles,
+)
 from emuron.nki.operators import Operator
 from emuron.nki.recorder import active_recorder, recorder
 from emuron.nki.reductions import all_ as all

@@ -11,12 +11,10 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from emuron.errors import UsageError
-from emuron.isa.affine import Affine, Index, LoopIndex, static
+from emuron.isa.affine import Affine, Index, LoopIndex
 from emuron.isa.instruction import Form, Instruction, flat_operands
 from emuron.isa.meetings import CoreId, Meeting, Operands
 from emuron.isa.program import Block, Loop, Program
@@ -39,6 +37,9 @@ class Executor(Protocol):
 
     def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Run one instruction."""
+
+    def look(self, view: AccessPattern) -> NDArray[Any]:
+        """Return a copy of what a view holds."""
 
     @property
     def machine(self) -> Memories:
@@ -269,10 +270,7 @@ class Recorder:
             return None
         if view.indirection is not None:
             raise UsageError(f"{view.tensor.name} is addressed at run time; copy it to read it.")
-        flat = self.executor.machine.read(view.tensor).reshape(-1).view(view.dtype.np)
-        steps = [stride * flat.itemsize for stride in view.strides]
-        seen = as_strided(flat[static(view.offset, "offset") :], view.shape, steps)
-        return np.array(seen)
+        return self.executor.look(view)
 
     def here(self) -> str:
         """Return the kernel's line that is being run, as "file.py:line"."""

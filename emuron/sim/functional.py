@@ -7,13 +7,16 @@ instruction then means to call the plan with its tensors' storage and offsets.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emuron.isa.affine import LoopIndex, base_of
 from emuron.isa.instruction import Form
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, Tensor
+from emuron.sim.access import Access
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.plans import plan
 from emuron.sim.stores import Step
@@ -39,6 +42,18 @@ class FunctionalSimulator:
         offsets = [p.offset if type(p.offset) is int else base_of(p.offset) for p in patterns]
         with np.errstate(all="ignore"):
             self._plan(form)(storages, offsets)
+
+    def look(self, view: AccessPattern) -> NDArray[Any]:
+        """Return a copy of what a view holds; raise UninitializedReadError if part was not written.
+
+        The place of the view must be known: no run-time addressing.
+        """
+        machine, offset = self.machine, base_of(view.offset)
+        access = Access("the host", "the tensor", view, machine.ops)
+        storage = machine.storage(view.tensor)
+        if storage.memory.unwritten:
+            access.require_written(storage, offset)
+        return np.array(machine.ops.numpy(access.view(storage, offset))).reshape(view.shape)
 
     def run(self, program: Program, release: bool = False) -> None:
         """Execute a program, walking its loops.
