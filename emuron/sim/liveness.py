@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from emuron.isa.affine import LoopIndex
+from emuron.isa.instruction import READ_KINDS, Form
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 
@@ -50,6 +53,11 @@ class _Walk:
         self._program = program
         self._row = 0
         self._loops: dict[LoopIndex, Span] = {}
+        self._operands = np.array([len(f.operand_fields) for f in program.forms], np.int64)
+        starts = np.cumsum(self._operands) - self._operands
+        reads = [_reads(form, *field) for form in program.forms for field in form.operand_fields]
+        self._slots, self._reads = starts, np.array(reads, np.bool_)
+        self._on_chip = np.array([t.buffer.is_on_chip for t in program.tensors], np.bool_)
         self.accesses: dict[int, _Accesses] = {}
 
     def body(self, parts: list[Block | Loop], path: tuple[LoopIndex, ...]) -> None:
@@ -58,33 +66,37 @@ class _Walk:
                 first = self._row
                 self.body(part.body, (*path, part.index))
                 self._loops[part.index] = (first, self._row - 1)
-                continue
-            for row in range(len(part)):
-                self._visit(part, row, path)
-                self._row += 1
+            else:
+                self._block(part, path)
+                self._row += len(part)
 
-    def _visit(self, block: Block, row: int, path: tuple[LoopIndex, ...]) -> None:
-        form = self._program.forms[block.form[row]]
-        reads: dict[int, bool] = {}
-        for k, (name, kind) in enumerate(form.operand_fields, start=block.first[row]):
-            number = block.tensor[k]
-            tensor = self._program.tensors[number]
-            if not tensor.buffer.is_on_chip:
-                continue
-            # The first matmul into PSUM overwrites what is there.
-            keeps = kind == "InOut" and tensor.buffer is not MemoryRegion.psum
-            read = (keeps and name not in form.example.unread) or kind in ("In", "OptIn", "Scalar")
-            reads[number] = reads.get(number, False) or read
+    def _block(self, block: Block, path: tuple[LoopIndex, ...]) -> None:
+        form = np.asarray(block.form).astype(np.int64)
+        counts = self._operands[form]
+        row = np.repeat(np.arange(len(form)), counts)
+        operand = np.asarray(block.first).astype(np.int64)[row]
+        within = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+        tensor = np.asarray(block.tensor).astype(np.int64)[operand + within]
+        reads = self._reads[self._slots[form][row] + within]
+        own = self._on_chip[tensor]
+        row, tensor, reads = row[own], tensor[own], reads[own]
+        numbers = np.unique(tensor)
+        first, last = np.zeros((2, len(self._on_chip)), np.int64)
+        first[tensor[::-1]], last[tensor] = row[::-1], row
+        read_first = np.zeros(len(self._on_chip), np.bool_)
+        read_first[tensor[reads & (row == first[tensor])]] = True
+        for number in numbers.tolist():
+            begin = int(first[number])
             entry = self.accesses.get(number)
             if entry is None:
-                entry = self.accesses[number] = _Accesses(block.group[row], False)
-            entry.moves_with.update(index for index, _ in block.slopes.get(k, ()))
-            first, _ = entry.spans.get(path, (self._row, self._row))
-            entry.spans[path] = (first, self._row)
-        for number, read in reads.items():
-            entry = self.accesses[number]
-            if min(first for first, _ in entry.spans.values()) == self._row:
-                entry.read_first = read
+                entry = _Accesses(block.group[begin], bool(read_first[number]))
+                self.accesses[number] = entry
+            before, _ = entry.spans.get(path, (self._row + begin, 0))
+            entry.spans[path] = (before, self._row + int(last[number]))
+        for k, terms in block.slopes.items():
+            number = block.tensor[k]
+            if self._on_chip[number]:
+                self.accesses[number].moves_with.update(index for index, _ in terms)
 
     def life(self, number: int, accesses: _Accesses) -> Life:
         """Return the life of a tensor from all its accesses."""
@@ -106,6 +118,15 @@ class _Walk:
             groups[accesses.group] if groups else "",
             self._loops[common[0]] if common else None,
         )
+
+
+def _reads(form: Form, name: str, kind: str) -> bool:
+    """Return whether an operand field needs what its tensor held before."""
+    if kind == "InOut":
+        # The first matmul into PSUM overwrites what is there.
+        in_psum = getattr(form.example, name).buffer is MemoryRegion.psum
+        return not in_psum and name not in form.example.unread
+    return kind in READ_KINDS
 
 
 def _common(paths: list[tuple[LoopIndex, ...]]) -> tuple[LoopIndex, ...]:

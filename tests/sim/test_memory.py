@@ -115,6 +115,15 @@ def test_a_fixed_address_is_kept_and_avoided() -> None:
     assert other.address[1] >= 200
 
 
+def test_bytes_that_tensors_share_count_once_in_the_peak() -> None:
+    writer = ProgramWriter()
+    one, other, apart = (writer.sbuf(name, 100) for name in ("one", "other", "apart"))
+    for tensor, byte in ((one, 0), (other, 50), (apart, 400)):
+        tensor.address, tensor.aliases = (0, byte), True
+    writer.add(one, other, apart)
+    assert place(writer.program()).sbuf_peak_bytes == 250 + 200
+
+
 def test_too_many_bytes_raise_an_error_that_names_memory_need_limit_and_tensors() -> None:
     writer = ProgramWriter(sbuf_bytes=500)
     a, b, c = (writer.sbuf(name, 100) for name in ("apple", "banana", "cherry"))
