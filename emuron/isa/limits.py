@@ -6,6 +6,7 @@ reference; the figures come from the core's data.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from emuron.isa.alu import ACTIVATION_FUNCTIONS, ALU_OPERATORS, AluOperator, alu_operator
@@ -97,9 +98,13 @@ def _check_free_size(
 ) -> None:
     in_psum = operand.buffer is MemoryRegion.psum
     limit = core.limits.psum_max_free_elements if in_psum else core.limits.sbuf_max_free_elements
-    if operand.free_size > limit:
+    # The limits are those of the memories: an element read again and again counts once, as in
+    # nki-library's layernorm_tkg.
+    free = zip(operand.shape[1:], operand.strides[1:], strict=True)
+    elements = prod(size for size, stride in free if stride)
+    if elements > limit:
         raise instruction.refuse(
-            f"{name} {_name(operand)} has {operand.free_size} elements a partition; "
+            f"{name} {_name(operand)} has {elements} elements a partition; "
             f"the limit in {operand.buffer.value} is {limit}",
             "Tile the free dimensions.",
         )

@@ -20,6 +20,7 @@ from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.scheduling import schedule
 from emuron.nki.subset import enforce
 from emuron.nki.target import target_chip
+from emuron.nki.unwritten import gives_poison
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine, Storage
@@ -188,7 +189,13 @@ class _Launch:
             executor = None
             if self.backend is not None:
                 machines.append(
-                    Machine(self.chip.core, self.backend, shared=shared, meet=seat.meet)
+                    Machine(
+                        self.chip.core,
+                        self.backend,
+                        shared=shared,
+                        meet=seat.meet,
+                        poison=gives_poison(),
+                    )
                 )
                 executor = FunctionalSimulator(machines[-1])
             recorder = Recorder(self.chip.core, self.name, executor, self.grid, seat)

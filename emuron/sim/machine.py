@@ -24,6 +24,8 @@ from emuron.sim.written import WRITTEN, Bytes, Written
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
+_POISON_BYTE = 0xFF  # all bits set are NaN in every float format that has NaN
+_POISON_INTEGER = 4
 _PADDING = 8  # bytes: a buffer can be viewed as any dtype
 
 
@@ -46,6 +48,14 @@ class Memory(Written):
             buffer = np.empty(padded, np.uint8)
         self.buffer = buffer
         self.typed: dict[DType, Any] = {}
+
+    def poison(self, dtype: DType) -> None:
+        """Fill the memory with what tells it from results, and take it for written."""
+        if dtype.is_integer:
+            self.buffer[: self.nbytes].view(dtype.np).fill(_POISON_INTEGER)
+        else:
+            self.buffer.fill(_POISON_BYTE)
+        self.fill()
 
     def own(self) -> None:
         """Replace a buffer that belongs to the caller by a copy."""
@@ -102,12 +112,13 @@ class Arena:
     On chip these are all bytes; in HBM they grow with the tensors.
     """
 
-    def __init__(self, core: NeuronCore, buffer: MemoryRegion) -> None:
+    def __init__(self, core: NeuronCore, buffer: MemoryRegion, poison: bool = False) -> None:
         in_psum = buffer is MemoryRegion.psum
         size = core.psum_bytes_per_partition if in_psum else core.sbuf_bytes_per_partition
         self._pitch = size if buffer.is_on_chip else 0
         self._placed: list[Storage] = []
-        self._memory = _uncounted(self._pitch * core.partitions)
+        self._poison = poison
+        self._memory = _uncounted(self._pitch * core.partitions, poison)
 
     def place(self, tensor: Tensor) -> Storage:
         """Return the storage of a tensor at its address."""
@@ -122,7 +133,7 @@ class Arena:
         return self._placed[-1]
 
     def _grow(self, size: int) -> None:
-        old, self._memory = self._memory, _uncounted(size)
+        old, self._memory = self._memory, _uncounted(size, self._poison)
         self._memory.buffer[: len(old.buffer)] = old.buffer
         self._memory.make_mask()[: len(old.buffer)] = old.make_mask()
         for storage in self._placed:
@@ -133,7 +144,8 @@ class Machine:
     """The memories and accumulator registers of one core while programs run on it.
 
     `shared` holds the tensors in shared_hbm, for all the cores of a rank; `meet` carries out an
-    instruction together with other cores.
+    instruction together with other cores. With `poison`, fresh memory holds NaN (integers 4, as in
+    AWS's simulator) and may be read; without it that is an error.
     """
 
     def __init__(
@@ -144,8 +156,10 @@ class Machine:
         *,
         shared: dict[Tensor, Storage] | None = None,
         meet: Callable[[Meeting, Operands], None] | None = None,
+        poison: bool = False,
     ) -> None:
         self.core = core
+        self._poison = poison
         self._shared: dict[Tensor, Storage] = {} if shared is None else shared
         self._meet = meet
         self.backend: Backend = get_backend(backend) if isinstance(backend, str) else backend
@@ -176,13 +190,16 @@ class Machine:
     def _allocate(self, tensor: Tensor) -> Storage:
         if not tensor.aliases or tensor.address is None:
             free = self._free.get((tensor.kind, tensor.shape))
-            if not free:
-                return Storage(tensor, Memory(tensor.nbytes, _row_bytes(tensor)))
-            reused = free.pop()
-            reused.renew(tensor)
-            return reused
+            if free:
+                storage = free.pop()
+                storage.renew(tensor)
+            else:
+                storage = Storage(tensor, Memory(tensor.nbytes, _row_bytes(tensor)))
+            if self._poison:
+                storage.memory.poison(tensor.dtype)
+            return storage
         if tensor.buffer not in self._arenas:
-            self._arenas[tensor.buffer] = Arena(self.core, tensor.buffer)
+            self._arenas[tensor.buffer] = Arena(self.core, tensor.buffer, self._poison)
         return self._arenas[tensor.buffer].place(tensor)
 
     def release(self, tensor: Tensor) -> None:
@@ -293,10 +310,13 @@ class _UnguardedOps:
         self.name = backend.name
 
 
-def _uncounted(nbytes: int) -> Memory:
+def _uncounted(nbytes: int, poison: bool) -> Memory:
     """Return the memory of an arena, whose mask tells what is written."""
     memory = Memory(nbytes, max(1, nbytes), counted=False)
-    memory.make_mask()
+    mask = memory.make_mask()
+    if poison:
+        memory.buffer.fill(_POISON_BYTE)
+        mask.fill(WRITTEN)
     return memory
 
 

@@ -21,15 +21,13 @@ import pytest
 import emuron.compat
 from emuron.nki.kernel import Kernel
 from emuron.nki.launch import KernelRun, run_ranks
-from tools.conformance.defects import AFTER_IMPORT, BEFORE_COLLECTION
+from tools.conformance.defects import AFTER_IMPORT, ALIASED, BEFORE_COLLECTION
 from tools.conformance.records import CaseRecord, flat
 from tools.conformance.selection import selected
 
 emuron.compat.install()
 for _defect in BEFORE_COLLECTION:
     _defect.apply()
-
-_ALIASED = ".must_alias_input"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -204,7 +202,7 @@ def _inputs(kernel_args: Any, rank: int) -> dict[str, Any]:
     given = kernel_args.kernel_input or {}
     if hasattr(given, "for_rank"):
         given = given.for_rank(rank)
-    return {name.removesuffix(_ALIASED): value for name, value in given.items()}
+    return {name.removesuffix(ALIASED): value for name, value in given.items()}
 
 
 def _opened(item: pytest.Item) -> CaseRecord:

@@ -141,5 +141,6 @@ def _environment(folders: Sequence[Path]) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "NEURON_PYTHONHASHSEED": "0",  # the library's seed for its random cases
+        "EMURON_UNWRITTEN": "poison",  # as in AWS's simulator; kernels move bytes they never use
         "NKILIB_SIMULATION_RUN_ALL": "1",  # which cases are too large is decided here
     }
