@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,9 @@ _current: ContextVar[Recorder] = ContextVar("recorder")
 
 class Executor(Protocol):
     """What runs an instruction at once, with data (the functional simulator)."""
+
+    def guard(self) -> AbstractContextManager[object]:
+        """Return the context to execute in."""
 
     def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Run one instruction."""
@@ -134,7 +137,8 @@ class Recorder:
         """Make this the recorder that instruction calls write to."""
         token = _current.set(self)
         try:
-            yield self
+            with self.executor.guard() if self.executor is not None else nullcontext():
+                yield self
         finally:
             _current.reset(token)
 

@@ -229,11 +229,13 @@ class NumpyBackend:
 
     def max(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
         """Return the largest element, NaN if there is one."""
-        return np.asarray(np.max(x, axis=axis, keepdims=keepdims))
+        reduce: Any = np.maximum.reduce  # without NumPy's Python wrapper
+        return np.asarray(reduce(x, axis=axis, keepdims=keepdims))
 
     def min(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
         """Return the smallest element, NaN if there is one."""
-        return np.asarray(np.min(x, axis=axis, keepdims=keepdims))
+        reduce: Any = np.minimum.reduce  # without NumPy's Python wrapper
+        return np.asarray(reduce(x, axis=axis, keepdims=keepdims))
 
     @_quiet
     def scan(self, op: Scan, x: Array, axis: int = -1) -> Array:
@@ -293,6 +295,8 @@ _SCANS: Mapping[str, np.ufunc] = MappingProxyType(
 
 def _reduce_rows(op: np.ufunc, x: Array, axis: Axis, keepdims: bool) -> Array:
     """Reduce along contiguous rows, because the order of NumPy's sums depends on the strides."""
+    if axis in (-1, x.ndim - 1) and x.flags.c_contiguous:
+        return np.asarray(op.reduce(x, axis=-1, keepdims=keepdims))
     axes = reduced_axes(axis, x.ndim)
     kept = tuple(i for i in range(x.ndim) if i not in axes)
     rows = np.ascontiguousarray(np.transpose(x, kept + axes))

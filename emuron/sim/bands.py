@@ -33,6 +33,7 @@ class BandedAccess(Access):
         touched = AccessPattern(like.tensor, shape, strides, like.offset, like.dtype)
         super().__init__(instruction, name, touched, backend, dtype)
         self.shape, self.strides = shape, strides
+        self.rows = 0  # no rectangle
         self.byte_strides = tuple(stride * self.itemsize for stride in strides)
         self.flat = (band.blocks * band.rows, prod(like.shape[1:]))
         free = zip(like.shape[1:], like.strides[1:], strict=True)

@@ -7,6 +7,7 @@ instruction then means to call the plan with its tensors' storage and offsets.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,23 @@ class FunctionalSimulator:
         self.machine = machine
         self._plans: dict[Form, Step] = {}
 
+    def guard(self) -> AbstractContextManager[object]:
+        """Return the context to execute in: without NumPy's warnings about NaN and overflow."""
+        return np.errstate(all="ignore")
+
     def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Execute one instruction at once; patterns follow the form's operand fields.
 
         Raises UninitializedReadError and OutOfBoundsError.
         """
         storage = self.machine.storage
-        storages = [storage(pattern.tensor) for pattern in patterns]
+        storages = [storage(p.tensor) for p in patterns]
         offsets = [p.offset if type(p.offset) is int else base_of(p.offset) for p in patterns]
-        with np.errstate(all="ignore"):
-            self._plan(form)(storages, offsets)
+        try:
+            step = self._plans[form]
+        except KeyError:
+            step = self._plan(form)
+        step(storages, offsets)
 
     def look(self, view: AccessPattern) -> NDArray[Any]:
         """Return a copy of what a view holds; raise UninitializedReadError if part was not written.
@@ -61,7 +69,7 @@ class FunctionalSimulator:
         With `release` the contents of on-chip tensors are dropped after their last use.
         """
         last = _last_uses(program) if release else {}
-        with np.errstate(all="ignore"):
+        with self.guard():
             for position, part in enumerate(program.body):
                 self._run_body(program, [part], {})
                 for tensor in last.get(position, ()):

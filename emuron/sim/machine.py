@@ -170,6 +170,7 @@ class Machine:
         self._storages: dict[Tensor, Storage] = {}
         self._free: dict[tuple[StorageKind, tuple[int, ...]], list[Storage]] = {}
         self._arenas: dict[MemoryRegion, Arena] = {}
+        self._scratch: dict[tuple[object, tuple[int, ...]], Any] = {}
         self._counter = 0
         self._registers: dict[str, tuple[Any, npt.NDArray[np.bool_]]] = {}
         self.generators: dict[str, npt.NDArray[np.uint32]] = {}
@@ -279,6 +280,13 @@ class Machine:
                 raise unwritten_error(tensor, "reading the result", int(np.argmin(written.ravel())))
         rows = np.ascontiguousarray(storage.rows(memory.buffer))
         return rows.reshape(-1).view(tensor.dtype.np).reshape(tensor.shape).copy()
+
+    def scratch(self, slot: object, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Return fp32 memory for values within an instruction: one array for a slot and shape."""
+        found = self._scratch.get((slot, shape))
+        if found is None:
+            found = self._scratch[slot, shape] = np.empty(shape, np.float32)
+        return found
 
     def next_counter(self) -> int:
         """Return the next number of the stochastic-rounding sequence."""

@@ -15,7 +15,7 @@ from emuron.isa.microscaling import NcMatmulMx
 from emuron.isa.tensor import AccessPattern, Indirection
 from emuron.isa.tensor_engine import NcMatmul
 from emuron.numerics.backend import Backend
-from emuron.numerics.dtypes import DType, dtype, float32
+from emuron.numerics.dtypes import DType, dtype
 from emuron.numerics.generators import initial_state
 from emuron.sim.access import Access
 from emuron.sim.bands import BandedAccess
@@ -23,6 +23,8 @@ from emuron.sim.indirect import row_indirect_plan
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.matmul_plan import matmul_plan
 from emuron.sim.meetings import meeting_plan
+from emuron.sim.reads import Read, read_function
+from emuron.sim.sequences import FIXED, fixed_step
 from emuron.sim.stores import Step, Store, scatter, store_function
 
 
@@ -113,7 +115,7 @@ def _general_plan(form: Form, machine: Machine) -> Step:
     example, backend = form.example, machine.ops
     raw = example.raw
     template: list[Any] = []
-    reads: list[tuple[int, int, Access, DType | None, bool]] = []
+    reads: list[tuple[int, int, Read]] = []
     writes: list[tuple[int, int, Access, Store]] = []
     position = {name: k for k, (name, _) in enumerate(form.operand_fields)}
     output = 0
@@ -126,10 +128,8 @@ def _general_plan(form: Form, machine: Machine) -> Step:
                 absent = None if name in example.unread else operand
                 template.append(_constant(backend, absent, example))
             else:
-                wide = None if bits or access.dtype == float32 else access.dtype
-                reads.append(
-                    (len(template), position[name], access, wide, access.shape != access.flat)
-                )
+                slot = len(template)
+                reads.append((slot, position[name], read_function(machine, access, bits, slot)))
                 template.append(None)
         if kind in WRITE_KINDS:
             if access is not None:
@@ -162,23 +162,19 @@ def _general_step(
     machine: Machine,
     example: Instruction,
     template: list[Any],
-    reads: list[tuple[int, int, Access, DType | None, bool]],
+    reads: list[tuple[int, int, Read]],
     writes: list[tuple[int, int, Access, Store]],
     several: bool,
     register: Register | Generator | None,
 ) -> Step:
     backend, compute = machine.ops, example.compute
-    widen, reshape = backend.widen, backend.reshape
+    if backend.name == "numpy" and example.mnemonic in FIXED:
+        return fixed_step(machine, example, template, reads, writes, several, register)
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
         args = template.copy()
-        for slot, k, access, wide, fold in reads:
-            x = access.view(storages[k], offsets[k])
-            if storages[k].memory.unwritten:
-                access.require_written(storages[k], offsets[k])
-            if wide is not None:
-                x = widen(x, wide)
-            args[slot] = reshape(x, access.flat) if fold else x
+        for slot, k, read in reads:
+            args[slot] = read(storages[k], offsets[k])
         if register is not None:
             args.append(register.content())
         results = compute(backend, *args)

@@ -39,15 +39,20 @@ def store_function(machine: Machine, target: DType, raw: bool) -> Store:
     return stochastic
 
 
+def destination(access: Access, storage: Storage, offset: int) -> Any:
+    """Return the view that is about to be written, noted as written."""
+    memory = storage.memory
+    if memory.unwritten or not memory.writable:
+        access.view(storage, offset)  # refuses a view beyond the tensor
+        access.mark_written(storage, offset)
+    return access.view(storage, offset)
+
+
 def scatter(
     backend: Any, access: Access, store: Store, storage: Storage, offset: int, value: Any
 ) -> None:
     """Round and write a value (an array, or one number for all elements) into a view."""
-    view = access.view(storage, offset)
-    memory = storage.memory
-    if memory.unwritten or not memory.writable:
-        access.mark_written(storage, offset)
-        view = access.view(storage, offset)
+    view = destination(access, storage, offset)
     if isinstance(value, (int, float)):
         if access.dtype.kind == "packed":  # zero is the only value that memset's check lets through
             backend.copyto(view, backend.zeros((1, 1), access.dtype))

@@ -59,7 +59,8 @@ class Bench:
 
     def run(self, nki: str, **named: Any) -> Form:
         form, operands = self._form(nki, named)
-        self.simulator.execute(form, list(flat_operands(operands)))
+        with self.simulator.guard():
+            self.simulator.execute(form, list(flat_operands(operands)))
         return form
 
     def _form(self, nki: str, named: dict[str, Any]) -> tuple[Form, tuple[Any, ...]]:
