@@ -84,6 +84,7 @@ class Tensor:
         return self.partition_elements * self.dtype.itemsize
 
 
+@cache
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the element strides of a dense row-major array."""
     strides = [1] * len(shape)

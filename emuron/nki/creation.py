@@ -75,7 +75,7 @@ def allocate(
 ) -> NkiTensor:
     """Return a new uninitialised tensor, with NumPy's ints and lists taken for ints and tuples."""
     try:
-        counts = tuple(operator.index(count) for count in shape)
+        counts = tuple(map(operator.index, shape))
     except TypeError:
         raise UsageError(f"The shape {shape!r} of a tensor must be a tuple of ints.") from None
     active, kind, memory = recorder(), to_dtype(dtype), region(buffer)

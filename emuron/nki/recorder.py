@@ -21,6 +21,7 @@ from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.nki.allocation import check_size
 from emuron.nki.versions import held_version, refuse_later
+from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Recorder:
         self._group: int | None = None
         self._codes: dict[int, tuple[bool, dict[int, int], CodeType]] = {}
         """Of the code that an id means: is it a kernel's own, and the groups of its places."""
+        self._possible: set[tuple[tuple[int, ...], DType, MemoryRegion]] = set()
         self._serial = 0
         self.prepared: object = None  # a collective in two halves, of which the first is issued
         self.rows = 0  # of the program's text
@@ -241,11 +243,14 @@ class Recorder:
     ) -> Tensor:
         """Allocate a tensor; on chip it is placed after recording unless `address` is given."""
         made = to_dtype(dtype)
-        if buffer.is_on_chip:
-            check_size(self.core, name or "ndarray", shape, made, buffer)
+        kind = (shape, made, buffer)
+        if kind not in self._possible:
+            if buffer.is_on_chip:
+                check_size(self.core, name or "ndarray", shape, made, buffer)
+            self._possible.add(kind)
         tensor = Tensor(
-            name or f"{buffer.value}_{self._next()}",
-            tuple(shape),
+            name or buffer + f"_{self._next()}",
+            shape,
             made,
             buffer,
             address,

@@ -29,7 +29,7 @@ class Access:
         "name", "instruction", "backend", "dtype", "np_dtype", "itemsize", "shape", "strides",
         "byte_strides", "flat", "size", "low", "high", "free_high", "row", "on_chip", "fills",
         "rows", "columns", "mask_type", "mask_written", "as_numpy", "last_storage", "last_offset",
-        "last_buffer", "last_view",
+        "last_buffer", "last_view", "last_number", "last_filling",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +44,8 @@ class Access:
         self.last_offset = 0
         self.last_buffer: Any = None
         self.last_view: Any = None
+        self.last_number: float | None = None
+        self.last_filling: Any = None
         self.name = name
         self.instruction = instruction
         self.backend = backend
@@ -232,6 +234,16 @@ class Access:
         bits[...] = self.mask_written
         count = int(np.count_nonzero(before))
         return before if 0 < count < before.size else count > 0
+
+    def filling(self, value: float) -> Any:
+        """Return one element of the operand's dtype that holds a number, kept for the next time."""
+        if value is not self.last_number:
+            backend, dtype = self.backend, self.dtype
+            # Zero is the only value of a packed type that memset's check lets through.
+            packed = dtype.kind == "packed"
+            one = backend.zeros((1, 1), dtype) if packed else backend.full((1, 1), value, dtype)
+            self.last_number, self.last_filling = value, one
+        return self.last_filling
 
     def _out_of_bounds(self, storage: Storage, offset: int) -> OutOfBoundsError:
         tensor = storage.tensor

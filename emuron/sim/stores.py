@@ -54,10 +54,7 @@ def scatter(
     """Round and write a value (an array, or one number for all elements) into a view."""
     view = destination(access, storage, offset)
     if isinstance(value, (int, float)):
-        if access.dtype.kind == "packed":  # zero is the only value that memset's check lets through
-            backend.copyto(view, backend.zeros((1, 1), access.dtype))
-        else:
-            backend.copyto(view, backend.full((1, 1), value, access.dtype))
+        backend.copyto(view, access.filling(value))
         return
     if value.shape != access.shape:
         value = backend.reshape(value, access.shape)
