@@ -222,7 +222,7 @@ class _Writer:
         self.scope[call.name] = _UFUNCS[call.name]
         out = "d" if k == self.direct else self._place(call, args)
         self.names[id(call.result)] = out
-        return f"{call.name}({', '.join(args)}, {out})"
+        return f"{call.name}({', '.join(args)}, out={out})"
 
     def _place(self, call: _Call, args: Sequence[str]) -> str:
         """Return the scratch for a result: that of an operand which nothing else reads, or new."""
