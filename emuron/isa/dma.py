@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DGE_MODES = ("unknown", "swdge", "hwdge", "none")
 OOB_MODES = ("error", "skip")
+TRIGGERS = ("unknown", "scalar", "sync")  # engines that start a transfer of hardware descriptors
+GATHER_STEP = 16  # a gathering transpose takes this many indices at once
 DEFAULT_AXES = {2: (1, 0), 3: (2, 1, 0), 4: (3, 1, 2, 0)}  # dma_transpose, by rank
 
 
@@ -115,6 +117,7 @@ class DmaCopy(Instruction):
                 f"it cannot convert {self.src.dtype} to {self.dst.dtype}",
                 "Packed types are copied unchanged.",
             )
+        _check_priority(self, core, self.priority)
         self._check_indirection()
         self._check_descriptors(core)
 
@@ -141,6 +144,7 @@ class DmaCopy(Instruction):
             )
         if _row_indirect(self.dst) or _row_indirect(self.src):
             raise self.refuse("dge_mode=hwdge with row indices", "Use dge_mode=swdge.")
+        limits.check_operator(self, "engine", TRIGGERS)
 
     def compute(self, ops: Any, src: Any) -> Any:
         """Return the source."""
@@ -149,6 +153,17 @@ class DmaCopy(Instruction):
     def cost(self, core: NeuronCore) -> Cost:
         """Return bytes and descriptors of the transfer (hardware.md §2.8)."""
         return copy_cost(core, self.dst, (self.src,), trigger=trigger_of(self))
+
+
+def _check_priority(transfer: Instruction, core: NeuronCore, priority: int | None) -> None:
+    if priority is None:
+        return
+    classes = core.dma.qos_classes
+    if not 0 <= priority < classes:
+        raise transfer.refuse(
+            f"priority={priority} on NeuronCore-{core.version}",
+            f"It is 0 to {classes - 1}." if classes else "Leave it out: NeuronCore-v4 has it.",
+        )
 
 
 @instruction(engine="dma", nki="dma_transpose")
@@ -189,20 +204,60 @@ class DmaTranspose(Instruction):
             )
         limits.check_operator(self, "oob_mode", OOB_MODES)
         limits.check_operator(self, "dge_mode", DGE_MODES)
-        if self.dge_mode == "hwdge":
+        _check_priority(self, core, self.priority)
+        if _row_indirect(self.src):
+            self._check_gather(core)
+        elif self.dge_mode == "hwdge":
             self._check_hardware_descriptors(core)
 
     def _check_hardware_descriptors(self, core: NeuronCore) -> None:
-        limit = core.limits.dma_transpose_max_last_dim
         if not core.features.hwdge:
             raise self.refuse(
                 f"dge_mode=hwdge does not exist on NeuronCore-{core.version}",
                 "Use dge_mode=unknown.",
             )
+        self._check_tile(core, "dge_mode=hwdge")
+        shape = self.src.shape
+        whole = shape[0] == GATHER_STEP
+        parts = GATHER_STEP % shape[0] == 0 and shape[0] * shape[-2] % GATHER_STEP == 0
+        if not (whole if len(shape) == 2 else parts):
+            raise self.refuse(
+                f"dge_mode=hwdge with src {list(shape)}",
+                f"A 2-D src has {GATHER_STEP} rows; of others dimension 0 divides {GATHER_STEP}, "
+                f"and its product with the last but one is a multiple of {GATHER_STEP}.",
+            )
+
+    def _check_tile(self, core: NeuronCore, what: str) -> None:
+        limit = core.limits.dma_transpose_max_last_dim
         if self.src.dtype.itemsize != 2 or self.src.shape[-1] > limit:
             raise self.refuse(
-                f"dge_mode=hwdge with src {list(self.src.shape)} {self.src.dtype}",
+                f"{what} with src {list(self.src.shape)} {self.src.dtype}",
                 f"It needs a 2-byte dtype and a last dimension of at most {limit}.",
+            )
+
+    def _check_gather(self, core: NeuronCore) -> None:
+        """Refuse what the gathering transpose cannot do (ISA32, DMA indirect transpose)."""
+        limits.check_since(self, core, 3)
+        self._check_tile(core, "row indices")
+        if self.dge_mode not in ("unknown", "swdge"):
+            raise self.refuse(
+                f"dge_mode={self.dge_mode} with row indices", "Use dge_mode=unknown or swdge."
+            )
+        assert self.src.indirection is not None
+        shape, index = self.src.shape, self.src.indirection.index
+        rows, columns = index.partitions, index.free_size
+        most = core.partitions
+        legal = rows == most if columns > 1 else GATHER_STEP <= rows <= most
+        if not legal or rows % GATHER_STEP or index.dtype.itemsize != 4:
+            raise self.refuse(
+                f"the row indices are {list(index.shape)} {index.dtype}",
+                f"They are 32-bit integers in a multiple of {GATHER_STEP} partitions, in {most} "
+                "where there are several columns.",
+            )
+        if shape[0] % GATHER_STEP or (len(shape) == 4 and 1 not in shape[1:3]):
+            raise self.refuse(
+                f"row indices with src {list(shape)}",
+                f"It gathers a multiple of {GATHER_STEP} rows; of a 4-D src dimension 1 or 2 is 1.",
             )
 
     def compute(self, ops: Any, src: Any) -> Any:
@@ -277,6 +332,13 @@ class DmaCompute(Instruction):
                     f"a source has {src.size} elements and dst {self.dst.size}",
                     "Give all the same number of elements.",
                 )
+        indirect = any(_row_indirect(p) for p in (self.dst, *self.sources))
+        if indirect and (len(self.sources) != 2 or not self.unique_indices):
+            raise self.refuse(
+                f"row indices with {len(self.sources)} sources, unique_indices="
+                f"{self.unique_indices}",
+                "Add two sources, one of them the view of dst, with unique_indices=True.",
+            )
         if self.scales is not None and any(scale != 1.0 for scale in self.scales):
             raise self.refuse(f"scales={self.scales}", "Scales other than 1.0 are not supported.")
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from emuron.isa import limits
 from emuron.isa.alu import alu_operator
-from emuron.isa.instruction import Cost, In, Instruction, Out, instruction
+from emuron.isa.instruction import Cost, In, Instruction, Out, Scalar, instruction
 from emuron.isa.reductions import reduce_rows
+from emuron.isa.tensor import AccessPattern, MemoryRegion
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
@@ -26,14 +27,18 @@ PATTERN_DIMENSIONS = 4
 
 
 def affine_values(
-    pattern: Pattern, offset: int, channel_multiplier: int, partitions: int
+    pattern: Pattern, offset: Any, channel_multiplier: int, partitions: int
 ) -> npt.NDArray[np.int32]:
-    """Return offset + p·channel_multiplier + Σ step·index as int32 [partitions, elements]."""
+    """Return offset + p·channel_multiplier + Σ step·index as int32 [partitions, elements].
+
+    `offset` is a number or an array of one, a register's content.
+    """
+    first = int(np.asarray(offset).reshape(-1)[0])
     values = np.zeros(1, np.int64)
     for step, count in pattern:
         values = (values[:, None] + np.arange(count, dtype=np.int64) * step).reshape(-1)
     rows = np.arange(partitions, dtype=np.int64)[:, None] * channel_multiplier
-    return (offset + rows + values).astype(np.int32)
+    return np.asarray(first + rows + values, np.int64).astype(np.int32)
 
 
 def _check_pattern(instruction: Instruction, pattern: Pattern, elements: int) -> None:
@@ -50,33 +55,47 @@ def _check_pattern(instruction: Instruction, pattern: Pattern, elements: int) ->
         )
 
 
+def _check_offset(instruction: Iota | AffineSelect, core: NeuronCore) -> None:
+    limits.check_buffer(instruction, core, "offset", (MemoryRegion.register, MemoryRegion.sbuf))
+    offset = instruction.offset
+    if isinstance(offset, AccessPattern) and (offset.size != 1 or not offset.dtype.is_integer):
+        raise instruction.refuse(
+            f"offset is {list(offset.shape)} {offset.dtype}",
+            "Give an int, or a register or tile that holds one.",
+        )
+
+
+def _content(ops: Any, offset: Any) -> Any:
+    return offset if isinstance(offset, int | float) else ops.numpy(offset)
+
+
 @instruction(engine="gpsimd", nki="iota")
 class Iota(Instruction):
     """dst[p, …] = offset + p·channel_multiplier + Σ step·index, in int32, converted to dst."""
 
     dst: Out
     pattern: Pattern
-    offset: int = 0
+    offset: Scalar = 0
     channel_multiplier: int = 0
 
     @property
-    def raw(self) -> bool:
+    def stored(self) -> tuple[str, ...]:
         """32-bit integers keep all bits."""
-        return self.dst.dtype in ("int32", "uint32")
+        return ("dst", "offset") if self.dst.dtype in ("int32", "uint32") else ("offset",)
 
     def check(self, core: NeuronCore) -> None:
         """Refuse destinations outside SBUF and patterns of another size."""
         limits.check_tile(self, core, "dst", limits.SBUF)
         _check_pattern(self, self.pattern, self.dst.free_size)
+        _check_offset(self, core)
 
-    def compute(self, ops: Any) -> Any:
+    def compute(self, ops: Any, offset: Any) -> Any:
         """Return the values."""
         values = affine_values(
-            self.pattern, self.offset, self.channel_multiplier, self.dst.partitions
+            self.pattern, _content(ops, offset), self.channel_multiplier, self.dst.partitions
         )
-        return ops.asarray(
-            values.view(self.dst.dtype.np) if self.raw else values.astype(np.float32)
-        )
+        whole = "dst" in self.stored
+        return ops.asarray(values.view(self.dst.dtype.np) if whole else values.astype(np.float32))
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return 150 + N (ISA v2.26)."""
@@ -96,7 +115,12 @@ class AffineSelect(Instruction):
     on_true_tile: In
     on_false_value: float
     cmp_op: str = "equal"
-    offset: int = 0
+    offset: Scalar = 0
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """A run-time offset is an integer."""
+        return ("offset",)
 
     def check(self, core: NeuronCore) -> None:
         """Refuse tiles outside SBUF, unequal sizes and patterns of another size."""
@@ -105,11 +129,12 @@ class AffineSelect(Instruction):
         limits.check_same_elements(self, "dst", "on_true_tile")
         limits.check_operator(self, "cmp_op", COMPARISONS)
         _check_pattern(self, self.pattern, self.dst.free_size)
+        _check_offset(self, core)
 
-    def compute(self, ops: Any, on_true_tile: Any) -> Any:
+    def compute(self, ops: Any, on_true_tile: Any, offset: Any) -> Any:
         """Return the selected values."""
         values = affine_values(
-            self.pattern, self.offset, self.channel_multiplier, self.dst.partitions
+            self.pattern, _content(ops, offset), self.channel_multiplier, self.dst.partitions
         )
         # The sign is all that a comparison with 0 needs, and fp32 holds it exactly.
         sign = ops.asarray(np.sign(values).astype(np.float32))

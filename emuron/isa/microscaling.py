@@ -180,13 +180,13 @@ class NcMatmulMx(Instruction):
         limits.check_tile(self, core, "dst", limits.PSUM)
         limits.check_dtype(self, "dst", core.psum_dtypes)
         check_bank(self, core, self.dst)
-        check_array_tile(self, core)
         position, size = self.tile_position or (), self.tile_size or ()
         if position[1:] != (0,) * len(position[1:]) or size[1:] != (core.pe_cols,) * len(size[1:]):
             raise self.refuse(
                 f"tile_position={self.tile_position} with tile_size={self.tile_size}",
                 f"Only rows can be chosen: start at column 0 and take all {core.pe_cols}.",
             )
+        check_array_tile(self, core)
 
     def dequantized(self, ops: Any, packed: Any, scales: Any, operand: AccessPattern) -> Any:
         """Return an operand as fp32 [4P, columns], the contraction along the first axis."""

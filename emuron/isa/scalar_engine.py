@@ -35,7 +35,7 @@ def scaled_and_biased(ops: Any, data: Any, scale: Any, bias: Any) -> Any:
     return ops.add(data, bias)
 
 
-@instruction(engine="scalar", nki="activation")
+@instruction(engine=("scalar", "gpsimd"), nki="activation")
 class Activation(Instruction):
     """dst[P, N] = op(data[P, N]·scale + bias), with an optional running row sum.
 
@@ -52,15 +52,24 @@ class Activation(Instruction):
     reduce_op: str | None = None
     reduce_res: OptOut = None
     reduce_cmd: str = "idle"
+    engine: str = "scalar"
+
+    @property
+    def engine_name(self) -> str:
+        """The engine asked for, else scalar."""
+        return "scalar" if self.engine == "unknown" else self.engine
 
     @property
     def accumulator(self) -> str | None:
         """The engine whose accumulator registers take part."""
         used = self.reduce_cmd != "idle" or self.reduce_res is not None
-        return "scalar" if used else None
+        return self.engine_name if used else None
 
     def check(self, core: NeuronCore) -> None:
         """Refuse unknown functions, operands of unequal size and reductions other than add."""
+        limits.check_engine(self, core, "dst", "data", "bias", "scale", "reduce_res")
+        if self.engine_name == "gpsimd":
+            limits.check_since(self, core, 4)
         _check_activation(self, core)
         limits.check_operator(self, "reduce_op", (None, "add"))
         limits.check_operator(self, "reduce_cmd", REDUCE_COMMANDS[:-1])
@@ -228,7 +237,12 @@ def _activation_cost(
     activation: Activation | ActivationReduce | Activate2, core: NeuronCore
 ) -> Cost:
     # ISA v2.26: max(MIN_II, N); activation_reduce + MIN_II for reading the registers out.
-    cycles = limits.stream_cycles(core, activation.data.free_size)
+    elements = activation.data.free_size
+    if activation.engine_name == "gpsimd":
+        return Cost(
+            cycles=core.timing.gpsimd_start_cycles + elements, flops=2 * activation.data.size
+        )
+    cycles = limits.stream_cycles(core, elements)
     cycles += read_out_cycles(core, activation.reduce_res)
     table = core.activation_table(activation.op)
     return Cost(

@@ -163,9 +163,8 @@ def _check_matmul_dtypes(matmul: NcMatmul, core: NeuronCore) -> None:
         raise matmul.refuse(
             f"stationary is {a} and moving is {b}, which do not mix", "Use one of them for both."
         )
-    if matmul.is_transpose and core.features.transpose_bit_exact:
-        limits.check_same_dtype(matmul, "dst", "stationary")
-    else:
+    # A transpose keeps the operand's type (A3); its bits fit a float32 destination too.
+    if not (matmul.is_transpose and core.features.transpose_bit_exact and matmul.dst.dtype == a):
         limits.check_dtype(matmul, "dst", core.psum_dtypes)
     if matmul.double_row:
         if not core.features.double_row:
@@ -264,6 +263,14 @@ def check_array_tile(matmul: Product, core: NeuronCore) -> None:
             f"stationary is {matmul.rows} x {matmul.columns}; the array tile is {size}",
             "Choose a larger tile_size.",
         )
+    for name, start in (("stationary", position[0]), ("moving", position[0]), ("dst", position[1])):
+        found = getattr(matmul, name).start_partition
+        if found != start:
+            raise matmul.refuse(
+                f"{name} starts at partition {found} and tile_position={position}",
+                "Operands lie on the rows of the array's tile, dst on its columns: make them "
+                "equal.",
+            )
 
 
 @instruction(engine=("tensor", "vector"), nki="nc_transpose")

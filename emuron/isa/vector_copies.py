@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emuron.isa import limits
 from emuron.isa.instruction import Cost, In, InOut, Instruction, Out, Scalar, instruction
+from emuron.isa.tensor import AccessPattern
 from emuron.isa.vector_engine import elementwise_cycles
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class TensorCopyPredicated(Instruction):
     predicate: In
     reverse_pred: bool = False
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Elements of a tile are copied bit by bit; a number is converted."""
+        return ("dst", "src") if isinstance(self.src, AccessPattern) else ()
+
     def check(self, core: NeuronCore) -> None:
         """Refuse wrong dtypes, unequal sizes and two inputs in PSUM."""
         for name in ("dst", "src", "predicate"):
@@ -111,14 +117,17 @@ class Memset(Instruction):
         kind = self.dst.dtype.kind
         if kind == "packed" and self.value != 0:
             raise self.refuse(f"value={self.value} in {self.dst.dtype}", "Only 0 is possible.")
-        if kind in ("int", "uint") and float(self.value) != int(self.value):
-            raise self.refuse(
-                f"value={self.value} does not fit {self.dst.dtype}", "Give an integer."
-            )
+        if kind in ("int", "uint"):
+            low, high = int(self.dst.dtype.min), int(self.dst.dtype.max)
+            if not float(self.value).is_integer() or not low <= self.value <= high:
+                raise self.refuse(
+                    f"value={self.value} does not fit {self.dst.dtype}",
+                    f"Give an integer from {low} to {high}.",
+                )
 
     def compute(self, ops: Any) -> Any:
         """Return the value; the simulator spreads it over dst."""
-        return self.value
+        return int(self.value) if self.dst.dtype.is_integer else self.value
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return max(MIN_II, N/2) for zeros of a 16-bit float, else max(MIN_II, N) (ISA v2.26)."""

@@ -179,10 +179,18 @@ class TensorScalar(Instruction):
         if self.op1 is not None:
             _check_stage(self, self.op1, "operand1", self.operand1)
             _check_one_class(self, self.op0, self.op1)
-        self._check_engine_operators()
+        self._check_engine_operators(core)
 
-    def _check_engine_operators(self) -> None:
+    def _check_engine_operators(self, core: NeuronCore) -> None:
         operator = alu_operator(self.op0)
+        if self.engine_name == "scalar":
+            limits.check_since(self, core, 3)
+        if {"square", "relu"} & {self.op0, self.op1}:
+            limits.check_since(self, core, 4)
+            if self.op0 not in ("square", "relu") or self.op1 in ("square", "relu"):
+                raise self.refuse(
+                    f"op0={self.op0}, op1={self.op1}", "square and relu stand in the first stage."
+                )
         if operator.is_bit_vector:
             names = ("dst", "data", "operand0", "operand1")
             limits.check_bit_vector_types(self, operator, *names)

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
 COMPARISONS = ("equal", "not_equal", "greater", "greater_equal", "less", "less_equal")
-FLOATS = ("float32", "tfloat32", "bfloat16", "float16", "float8_e4m3", "float8_e5m2")
+FLOATS = (
+    "float32",
+    "tfloat32",
+    "bfloat16",
+    "float16",
+    "float8_e4m3",
+    "float8_e5m2",
+    "float8_e4m3fn",
+)
 
 
 @instruction(engine="vector", nki="range_select")
@@ -82,7 +90,7 @@ class RangeSelect(Instruction):
             alu_operator(self.comp_op0).compute(ops, index, bound0),
             alu_operator(self.comp_op1).compute(ops, index, bound1),
         )
-        return _selected(self, ops, inside, on_true_tile, self.on_false_value, register)
+        return _selected(self, ops, inside, on_true_tile, float32.min, register)
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return max(MIN_II, N) (ISA v2.26), plus the read-out of the accumulator."""

@@ -53,6 +53,7 @@ def activation(
     reduce_op: str | None = ...,
     reduce_res: AccessPattern | None = ...,
     reduce_cmd: str = ...,
+    engine: str = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def activation_reduce(
@@ -72,7 +73,7 @@ def affine_select(
     on_true_tile: AccessPattern,
     on_false_value: float,
     cmp_op: str = ...,
-    offset: int = ...,
+    offset: AccessPattern | float | None = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def bn_aggr(
@@ -136,7 +137,7 @@ def exponential(
 def iota(
     dst: AccessPattern,
     pattern: Any,
-    offset: int = ...,
+    offset: AccessPattern | float | None = ...,
     channel_multiplier: int = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...

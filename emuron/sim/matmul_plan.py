@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from emuron.numerics.dtypes import DType, float32
 from emuron.sim.access import Access
 from emuron.sim.bands import BandedAccess
 from emuron.sim.machine import Machine, Storage
-from emuron.sim.stores import Step, Store, store_function
+from emuron.sim.stores import Step, Store, scatter, store_function
+
+if TYPE_CHECKING:
+    from emuron.hardware.chip import NeuronCore
 
 Gather = Callable[[list[Storage], list[int]], Any]
 Product = Callable[[Any, Any, Any], Any]  # (stationary, moving, where to put it or None)
@@ -24,6 +27,42 @@ _STRIP = 16  # numerics.matmul: columns past a multiple of this take another ker
 
 def matmul_plan(form: Form, machine: Machine) -> Step:
     """Return the prepared execution of nc_matmul or nc_matmul_mx."""
+    example = form.example
+    if isinstance(example, NcMatmul) and exact_transpose(example, machine.core):
+        return _transpose_plan(form, machine, _product_plan(form, machine))
+    return _product_plan(form, machine)
+
+
+def exact_transpose(matmul: NcMatmul, core: NeuronCore) -> bool:
+    """Return whether a matmul passes bits through the array unchanged."""
+    same = matmul.dst.dtype == matmul.stationary.dtype
+    return matmul.is_transpose and core.features.transpose_bit_exact and same
+
+
+def _transpose_plan(form: Form, machine: Machine, multiply: Step) -> Step:
+    """Return the execution of a bit-exact transpose; the product where nothing is transposed.
+
+    What passes through the array is moved unchanged where the moving operand is the identity.
+    """
+    matmul, ops = form.example, machine.ops
+    assert isinstance(matmul, NcMatmul)
+    dst = Access(form.mnemonic, "dst", matmul.dst, ops)
+    bits, moving = _gather(form, "stationary", ops, True), _gather(form, "moving", ops)
+    identity = np.eye(matmul.rows, matmul.moving_columns, dtype=np.float32)
+
+    def step(storages: list[Storage], offsets: list[int]) -> None:
+        if not np.array_equal(ops.numpy(moving(storages, offsets)), identity):
+            multiply(storages, offsets)
+            return
+        turned = ops.transpose(bits(storages, offsets), (1, 0))
+        scatter(ops, dst, ops.copyto, storages[0], offsets[0], turned)
+        if not storages[0].all_matmul:
+            dst.matmul_state(storages[0], offsets[0])
+
+    return step
+
+
+def _product_plan(form: Form, machine: Machine) -> Step:
     example, ops = form.example, machine.ops
     assert isinstance(example, NcMatmul | NcMatmulMx)
     dst = Access(form.mnemonic, "dst", example.dst, ops)
@@ -72,14 +111,14 @@ def _operand(form: Form, name: str, ops: Any) -> Gather:
     )
 
 
-def _gather(form: Form, name: str, ops: Any) -> Gather:
-    """Return how an operand becomes [rows, columns], fp32 or as stored."""
+def _gather(form: Form, name: str, ops: Any, raw: bool = False) -> Gather:
+    """Return how an operand becomes [rows, columns], fp32 or as stored (with `raw`)."""
     example = form.example
     operand, band = getattr(example, name), example.band(name)
     access = Access(form.mnemonic, name, operand, ops)
     if band is not None:
         access = BandedAccess(form.mnemonic, name, operand, ops, None, band)
-    bits = name in example.stored or access.dtype == float32
+    bits = raw or name in example.stored or access.dtype == float32
     wide: DType | None = None if bits else access.dtype
     fold = access.shape != access.flat
     widen, reshape, flat = ops.widen, ops.reshape, access.flat

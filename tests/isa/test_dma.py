@@ -107,7 +107,9 @@ def test_dma_transpose_permutes_by_rank(bench, shape):
         assert bench.read(dst)[tuple(place[a] for a in axes)] == x[place]
 
 
-def test_dma_transpose_gathers_rows(bench):
+@pytest.mark.parametrize("later", ["trn2", "trn3"])
+def test_dma_transpose_gathers_rows(later, request):
+    bench = request.getfixturevalue(later)
     x = integers((40, 8))
     index = [3 * i % 40 for i in range(16)]
     src = _rows(bench, bench.tile(x, "bfloat16", HBM), index)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
-from emuron.isa.tensor import AccessPattern
+from emuron.isa.tensor import AccessPattern, Indirection
 from tests.isa.bench import Bench, integers, normals
 
 
@@ -224,3 +224,46 @@ def test_nc_transpose_refuses_another_dtype(bench):
             dst=bench.empty((16, 32), where="psum"),
             data=bench.empty((32, 16), "bfloat16"),
         )
+
+
+@pytest.mark.parametrize("later", ["trn2", "trn3"])
+@pytest.mark.parametrize("kind", ["bfloat16", "float32"])
+def test_a_transpose_through_the_array_keeps_every_bit(later, kind, request):
+    # NKI: from v3 on transposes are bit-accurate, NaN and Inf included.
+    bench = request.getfixturevalue(later)
+    size = 16 if kind == "bfloat16" else 32
+    bits = np.random.default_rng(0).integers(0, 2**size, (16, 12))
+    data, identity = bench.tile(bits, kind, bits=True), bench.tile(np.eye(16), kind)
+    dst = bench.empty((12, 16), kind, "psum")
+    bench.run("nc_matmul", dst=dst, stationary=data, moving=identity, is_transpose=True)
+    np.testing.assert_array_equal(bench.read(dst).view(f"uint{size}"), bits.T)
+
+
+def test_a_permutation_instead_of_the_identity_permutes(trn2):
+    x = integers((4, 3))
+    order = np.eye(4)[[2, 0, 3, 1]]
+    dst = trn2.empty((3, 4), where="psum")
+    trn2.run(
+        "nc_matmul",
+        dst=dst,
+        stationary=trn2.tile(x),
+        moving=trn2.tile(order),
+        is_transpose=True,
+    )
+    expected = [[sum(x[k, m] * order[k, n] for k in range(4)) for n in range(4)] for m in range(3)]
+    np.testing.assert_array_equal(trn2.values(dst), expected)
+
+
+def test_the_tile_of_the_array_is_where_the_operands_lie(trn2):
+    match = r"dst starts at partition 0 and tile_position=\(0, 64\)"
+    _refused(trn2, match, tile_position=(0, 64), tile_size=(128, 64))
+
+
+def test_a_run_time_index_shifts_an_operand_of_a_matmul(bench):
+    a, b = integers((8, 3, 4)), integers((8, 16), 1)
+    stationary, index = bench.tile(a), bench.tile([[2]], "int32")
+    rule = Indirection("scalar", index, stride=4, limit=3)
+    view = AccessPattern(stationary.tensor, (8, 4), (12, 1), 0, indirection=rule)
+    dst = bench.empty((4, 16), where="psum")
+    bench.run("nc_matmul", dst=dst, stationary=view, moving=bench.tile(b))
+    np.testing.assert_array_equal(bench.values(dst), naive_product(a[:, 2], b))
