@@ -19,7 +19,7 @@ from emuron.nki.arrays import (
     write_back,
 )
 from emuron.nki.earlier_forms import use
-from emuron.nki.language import NKIObject
+from emuron.nki.objects import NKIObject
 from emuron.nki.recorder import Recorder
 from emuron.nki.tensor import NkiTensor
 from emuron.sim.machine import Machine

@@ -66,6 +66,26 @@ class ndarray(metaclass=_TensorType):
         return allocate(shape, dtype, buffer, name, address)
 
 
+class TensorClass(metaclass=_TensorType):
+    """`nki.language.NkiTensor`: the class of tensors, which makes a view of a storage when called.
+
+    `storage` is a tensor whose bytes the new one shows, or None for a new allocation.
+    """
+
+    def __new__(  # type: ignore[misc]
+        cls,
+        shape: Sequence[int],
+        dtype: object,
+        storage: NkiTensor | None,
+        buffer: Buffer = MemoryRegion.sbuf,
+        name: str = "",
+    ) -> NkiTensor:
+        """Return a tensor of `shape` over a storage of as many bytes in row-major order."""
+        if storage is None:
+            return allocate(shape, dtype, buffer, name)
+        return storage.view(dtype).reshape(shape)
+
+
 def allocate(
     shape: Sequence[int],
     dtype: object,

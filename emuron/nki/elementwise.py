@@ -12,7 +12,7 @@ from emuron.nki import isa
 from emuron.nki.creation import allocate, copy
 from emuron.nki.operators import Operator
 from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType, float32, int8, int16, int32
+from emuron.numerics.dtypes import DType, float32, int16, int32, uint8
 from emuron.numerics.dtypes import dtype as to_dtype
 
 nisa: Any = isa  # its functions are made from the instruction classes
@@ -38,19 +38,19 @@ def on_chip(x: Any, function: str) -> NkiTensor:
 def promoted(x: Tile, y: Tile) -> DType:
     """Return the dtype of a result of two operands: a tile's own, else NKI's promotion table."""
     kinds = [t.dtype for t in (x, y) if isinstance(t, AccessPattern)]
-    first, second = kinds[0], kinds[-1]
-    if first == second:
-        return first
+    if kinds[0] == kinds[-1]:
+        return kinds[0]
+    kinds = [uint8 if kind.kind == "bool" else kind for kind in kinds]
     floats = [kind for kind in kinds if kind.is_float]
+    wide, narrow = sorted(kinds, key=lambda kind: (kind.itemsize, kind.bits), reverse=True)
     if len(floats) == 1:
         return floats[0]
-    wide, narrow = sorted(kinds, key=lambda kind: (kind.itemsize, kind.bits), reverse=True)
     if len(floats) == 2:
         return _wider_float(wide, narrow)
-    signed, unsigned = (first, second) if first.kind == "int" else (second, first)
-    if first.kind == second.kind or signed.itemsize > unsigned.itemsize:
+    signed, unsigned = sorted(kinds, key=lambda kind: kind.kind)
+    if signed.kind == unsigned.kind or signed.itemsize > unsigned.itemsize:
         return wide
-    return {1: int16, 2: int32}.get(unsigned.itemsize, float32) if signed != int8 else int32
+    return {1: int16, 2: int32}.get(unsigned.itemsize, float32)
 
 
 def _wider_float(wide: DType, narrow: DType) -> DType:

@@ -7,11 +7,11 @@ Operators (`nl.add`) are names for `op=` arguments and functions on tiles alike.
 from __future__ import annotations
 
 import builtins
-import inspect
 from typing import Any
 
 from emuron.errors import UsageError
 from emuron.isa.tensor import MemoryRegion
+from emuron.nki.creation import TensorClass as NkiTensor
 from emuron.nki.creation import (
     broadcast_to,
     device_print,
@@ -25,6 +25,7 @@ from emuron.nki.creation import (
     matmul,
     ndarray,
     ones,
+    region,
     shared_constant,
     shared_identity_matrix,
     store,
@@ -33,6 +34,7 @@ from emuron.nki.creation import (
     zeros_like,
 )
 from emuron.nki.creation import copy as _copy
+from emuron.nki.earlier_forms import use
 from emuron.nki.elementwise import (
     binary,
     ceil,
@@ -60,7 +62,9 @@ from emuron.nki.grids import (
     blocks,
     tiles,
 )
+from emuron.nki.objects import NKIObject
 from emuron.nki.operators import Operator
+from emuron.nki.randomness import dropout, rand, random_seed
 from emuron.nki.recorder import active_recorder, recorder
 from emuron.nki.reductions import all_ as all
 from emuron.nki.reductions import max_ as max
@@ -69,7 +73,6 @@ from emuron.nki.reductions import min_ as min
 from emuron.nki.reductions import sum_ as sum
 from emuron.nki.registers import dynamic_range, fori_loop, while_loop
 from emuron.nki.scheduling import no_reorder
-from emuron.nki.tensor import NkiTensor
 from emuron.nki.tile_size import tile_size
 from emuron.numerics.dtypes import (
     DType,
@@ -118,24 +121,24 @@ copy = Operator("copy", _copy)
 prelu, bypass, average = Operator("prelu"), Operator("bypass"), Operator("average")
 
 
-def is_on_chip(buffer: MemoryRegion) -> builtins.bool:
+def is_on_chip(buffer: MemoryRegion | str) -> builtins.bool:
     """Return whether a memory is SBUF or PSUM."""
-    return buffer.is_on_chip
+    return region(buffer) in (sbuf, psum)
 
 
-def is_hbm(buffer: MemoryRegion) -> builtins.bool:
-    """Return whether a memory is HBM."""
-    return buffer in (private_hbm, shared_hbm)
+def is_hbm(buffer: MemoryRegion | str) -> builtins.bool:
+    """Return whether a memory is HBM, of either kind."""
+    return region(buffer) in (private_hbm, shared_hbm)
 
 
-def is_sbuf(buffer: MemoryRegion) -> builtins.bool:
+def is_sbuf(buffer: MemoryRegion | str) -> builtins.bool:
     """Return whether a memory is SBUF."""
-    return buffer is sbuf
+    return region(buffer) is sbuf
 
 
-def is_psum(buffer: MemoryRegion) -> builtins.bool:
+def is_psum(buffer: MemoryRegion | str) -> builtins.bool:
     """Return whether a memory is PSUM."""
-    return buffer is psum
+    return region(buffer) is psum
 
 
 def program_ndim() -> int:
@@ -143,8 +146,12 @@ def program_ndim() -> int:
     return 0 if recorder().grid is None else 1
 
 
-def num_programs(axes: int = 0) -> int:
+def num_programs(axes: int | None = 0) -> int:
     """Return the number of programs that the kernel was launched with."""
+    if axes is None:
+        use("num_programs None")
+    elif axes not in (0, (0,), [0]):
+        raise UsageError(f"num_programs(axes={axes}): NKI 0.2 and later have axis 0 only.")
     return recorder().grid or 1
 
 
@@ -154,39 +161,6 @@ def program_id(axis: int = 0) -> int:
         raise UsageError(f"program_id(axis={axis}): NKI 0.2 and later have axis 0 only.")
     seat = recorder().seat
     return 0 if seat is None else seat.id.number
-
-
-def _plain(name: str, value: object) -> builtins.bool:
-    """Return whether a class attribute can be a field: a value, neither code nor mutable."""
-    return (
-        not name.startswith("__") and not hasattr(value, "__get__") and value.__hash__ is not None
-    )
-
-
-class NKIObject:
-    """Base of a kernel's own classes; its keywords become attributes.
-
-    A subclass with annotations and no initialiser of its own takes them in order; missing ones are
-    the class's value or None. The plain attributes of a class without annotations count as
-    annotated, for `@dataclass` too.
-    """
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if not inspect.get_annotations(cls):
-            cls.__annotations__ = {
-                name: Any for name, value in vars(cls).items() if _plain(name, value)
-            }
-
-    def __init__(self, *values: Any, **named: Any) -> None:
-        classes = reversed(type(self).__mro__)
-        names = [name for kind in classes for name in inspect.get_annotations(kind)]
-        if len(values) > len(names):
-            raise TypeError(f"{type(self).__name__} takes {len(names)} values, not {len(values)}")
-        for name in names:
-            setattr(self, name, getattr(type(self), name, None))
-        for name, value in {**dict(zip(names, values, strict=False)), **named}.items():
-            setattr(self, name, value)
 
 
 def __getattr__(name: str) -> Any:

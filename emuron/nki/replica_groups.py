@@ -8,7 +8,7 @@ from typing import Any
 from emuron.errors import HardwareLimitError, UsageError
 from emuron.isa.rank_collectives import Collective, Groups
 from emuron.nki.isa import NkiInstruction
-from emuron.nki.language import NKIObject
+from emuron.nki.objects import NKIObject
 from emuron.nki.recorder import recorder
 from emuron.nki.tensor import NkiTensor
 

@@ -14,8 +14,9 @@ from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index
 from emuron.isa.tensor import AccessPattern, Indirection, Tensor
 from emuron.nki.dynamic import check_pattern, raw_pattern, rows, shifted, with_offset
-from emuron.nki.earlier_forms import form_of
+from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice, Key, resolve
+from emuron.nki.recorder import active_recorder, recorder
 from emuron.nki.shapes import completed, exact_split, rearranged, reshaped_strides
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
@@ -157,10 +158,14 @@ class NkiTensor(AccessPattern):
         )
 
     def __bool__(self) -> bool:
-        raise UsageError(
-            f"The truth value of tensor {self.tensor.name} is not known while a kernel is written. "
-            "Compare shapes or Python values, or select with nki.isa instructions."
-        )
+        contents = None if active_recorder() is None else recorder().contents(self)
+        if contents is None:
+            raise UsageError(
+                f"The truth value of tensor {self.tensor.name} is not known while a kernel is "
+                "recorded without data. Compare shapes or Python values, or select with nki.isa."
+            )
+        use("tensor truth")
+        return bool((contents != 0).all())
 
     def _refuse_operator(self, other: object) -> NoReturn:
         raise UsageError(

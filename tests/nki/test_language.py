@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from dataclasses import dataclass
+import sys
 from typing import Optional
 
 import numpy as np
 import pytest
 
+import emuron.nki as nki
+import emuron.nki.isa as nisa
 import emuron.nki.language as nl
-from emuron.errors import UsageError
+from emuron.errors import UninitializedReadError, UsageError
 from emuron.nki.tensor import NkiTensor
 
 RANDOM = np.random.default_rng(7)
@@ -225,34 +228,54 @@ def test_device_print_shows_the_contents(active, in_sbuf, capsys):
     assert capsys.readouterr().out == "x = [[2.]]\n"
 
 
-def test_nki_objects_take_annotated_attributes_in_order():
-    class Config(nl.NKIObject):
-        size: int
-        scale: float = 2.0
-        name: str
+def test_breakpoint_stops_in_the_kernel_with_its_tiles_at_hand(monkeypatch):
+    seen = []
 
-    made = Config(3, name="n")
-    assert (made.size, made.scale, made.name) == (3, 2.0, "n")
-    assert Config().size is None
+    def hook(*args, **kwargs):
+        frame = inspect.currentframe().f_back
+        nl.device_print("at the stop", frame.f_locals["tile"])
+        seen.append(frame.f_code.co_name)
 
+    def kernel(a):
+        made = nl.ndarray(a.shape, a.dtype, buffer=nl.shared_hbm)
+        tile = nl.load(a)
+        breakpoint()
+        nl.store(made, tile)
+        return made
 
-def test_a_dataclass_of_plain_attributes_takes_them_as_keywords():
-    """nki-library has such classes (attention_cte's SectionParams)."""
-
-    @dataclass
-    class Section(nl.NKIObject):
-        index = None
-        offset = 0
-
-    assert (Section(index=2).index, Section(index=2).offset) == (2, 0)
+    monkeypatch.setattr(sys, "breakpointhook", hook)
+    nki.simulate(kernel)(A)
+    assert seen == ["kernel"]
 
 
-def test_a_class_with_annotations_keeps_its_plain_attributes_out_of_its_initialiser():
-    @dataclass
-    class Section(nl.NKIObject):
-        index: int
-        LIMIT = 4
+def test_device_print_of_a_part_needs_no_other(active, in_sbuf, capsys):
+    tile = nl.ndarray((2, 4), nl.float32)
+    nisa.memset(tile[:, 0:2], 3)
+    nl.device_print("half", tile[:, 0:2])
+    assert capsys.readouterr().out == "half [[3. 3.]\n [3. 3.]]\n"
+    with pytest.raises(UninitializedReadError, match="the host reads the tensor"):
+        nl.device_print("whole", tile)
 
-    assert Section(3) == Section(index=3)
-    with pytest.raises(TypeError, match="LIMIT"):
-        Section(3, LIMIT=5)
+
+def test_memories_are_known_by_their_old_names_too(active):
+    with pytest.warns(DeprecationWarning, match="memory given as a string"):
+        assert nl.is_hbm("hbm")
+    assert nl.is_sbuf("sbuf")
+    assert nl.is_psum(nl.psum)
+    assert not nl.is_on_chip(nl.private_hbm)
+
+
+def test_num_programs_takes_one_axis(active):
+    with pytest.warns(DeprecationWarning, match="axes=None"):
+        assert nl.num_programs(axes=None) == 1
+    with pytest.raises(UsageError, match="axis 0 only"):
+        nl.num_programs(axes=1)
+
+
+def test_the_class_of_tensors_makes_views_of_a_storage(active, in_sbuf):
+    tile = in_sbuf(A)
+    made = nl.NkiTensor((4, 2, 3), nl.uint32, tile)
+    assert isinstance(made, nl.NkiTensor)
+    assert made.tensor is tile.tensor
+    assert active.contents(made).tolist() == A.view(np.uint32).reshape(4, 2, 3).tolist()
+    assert nl.NkiTensor((4, 2), nl.float32, None, nl.psum).buffer is nl.psum

@@ -125,6 +125,16 @@ def test_assignment_and_operators_point_to_instructions():
         bool(tile)
 
 
+def test_with_data_a_tensor_is_true_if_all_its_elements_are(active, in_sbuf):
+    # The documentation's examples write `assert nl.equal(a, b)`.
+    a = in_sbuf(np.array([[1.0, 2.0]], np.float32))
+    assert nl.equal(a, a)
+    assert not nl.equal(a, in_sbuf(np.array([[1.0, 3.0]], np.float32)))
+    active.version = "0.6"
+    with pytest.warns(DeprecationWarning, match="only a simulator knows it"):
+        bool(a)
+
+
 HBM = MemoryRegion.private_hbm
 
 
