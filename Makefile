@@ -14,7 +14,7 @@ PY = $(VENV)/bin/python
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check static test test-all golden docs bench size demo clean
+.PHONY: help setup check static test test-all conformance golden docs bench size demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,13 @@ test: $(VENV)/.dev  ## the tests, PyTorch comparisons included, without the slow
 
 test-all: $(VENV)/.frameworks  ## every test, with the slow ones and all frameworks
 	$(PY) -m pytest -n 2 -m ""
+
+$(VENV)/.conformance: $(VENV)/.dev
+	@$(PY) $(PIP) --editable '.[conformance]'
+	@touch $@
+
+conformance: $(VENV)/.conformance  ## public test files, from copies that EMURON_NKI_LIBRARY … name; FULL=1: every case
+	@$(PY) -m tools.conformance $(if $(FULL),--full) $(if $(FILES),--files $(FILES)) $(ARGS)
 
 golden: $(VENV)/.dev  ## rewrite the golden files; read the diff before you commit it
 	$(PY) -m pytest -q -m "not slow" --update-golden

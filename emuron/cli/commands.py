@@ -17,12 +17,14 @@ class CommandLine:
     """Where a command is written and what `emuron --help` says of it.
 
     `target` is `module:function`, or `module:app` where `app` is a `typer.Typer` that has commands
-    of its own.
+    of its own. `runs` marks a command whose arguments are a command: from its first word on,
+    options are that one's.
     """
 
     target: str
     help: str
     panel: str = "Models"
+    runs: bool = False
 
 
 COMMANDS: Mapping[str, CommandLine] = MappingProxyType(
@@ -43,6 +45,12 @@ COMMANDS: Mapping[str, CommandLine] = MappingProxyType(
         "kernel": CommandLine(
             "emuron.cli.kernel:app", "Run and profile NKI kernels written by hand.", "Kernels"
         ),
+        "exec": CommandLine(
+            "emuron.cli.exec:exec_command",
+            "Run a script that imports nki, unmodified.",
+            "Kernels",
+            runs=True,
+        ),
         "serve": CommandLine(
             "emuron.cli.serve:serve", "Serve a language model over the OpenAI API.", "Serving"
         ),
@@ -61,7 +69,8 @@ def load_command(name: str, line: CommandLine) -> Any:
     if isinstance(target, typer.Typer):
         return typer.main.get_group(target)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name=name)(target)
+    settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command(name=name, context_settings=settings if line.runs else None)(target)
     return typer.main.get_command(app)
 
 

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text for people.")
@@ -40,24 +41,37 @@ def print_table(
     whole: Iterable[str] = (),
     caption: str | None = None,
 ) -> None:
-    """Print a table on stdout; None shows as a dash.
+    """Print a table on stdout, as `table` makes it."""
+    console().print(table(columns, rows, title=title, right=right, whole=whole, caption=caption))
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    right: Iterable[str] = (),
+    whole: Iterable[str] = (),
+    caption: str | None = None,
+) -> Table:
+    """Return a table for a console; None shows as a dash.
 
     `right` names the columns aligned right, `whole` those never cut where the terminal is narrow.
     """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    made = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     aligned_right, never_cut = frozenset(right), frozenset(whole)
     for column in columns:
-        table.add_column(
+        made.add_column(
             column,
             justify="right" if column in aligned_right else "left",
             no_wrap=column in never_cut,
         )
     for row in rows:
-        table.add_row(*("–" if cell is None else Text(str(cell)) for cell in row))
-    console().print(table)
+        made.add_row(*("–" if cell is None else Text(str(cell)) for cell in row))
+    return made
 
 
 def progress() -> Progress:

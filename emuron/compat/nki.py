@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emuron.compat.dtypes import dtype
+from emuron.compat.launches import record_launches
 from emuron.nki.kernel import Simulated, jit, simulate
 from emuron.nki.latency import baremetal, benchmark, profile
 from emuron.nki.launch import run_kernel
@@ -32,3 +33,6 @@ def cpu_simulate(kernel: Callable[..., Any]) -> Simulated:
     The generation is that of NKI_NC_VERSION, if it is set.
     """
     return simulate(kernel, target=os.environ.get(GENERATION_VARIABLE))
+
+
+record_launches()
