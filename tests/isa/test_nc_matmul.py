@@ -23,6 +23,19 @@ def naive_product(a, b):
     )
 
 
+def _refused(bench, match, dst=(4, 16), stationary=(8, 4), moving=(8, 16), **more):
+    kinds = more.pop("kinds", ("float32", "bfloat16", "bfloat16"))
+    where = more.pop("where", ("psum", "sbuf", "sbuf"))
+    with pytest.raises(HardwareLimitError, match=match):
+        bench.form(
+            "nc_matmul",
+            dst=bench.empty(dst, kinds[0], where[0]),
+            stationary=bench.empty(stationary, kinds[1], where[1]),
+            moving=bench.empty(moving, kinds[2], where[2]),
+            **more,
+        )
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     depth=st.integers(1, 20),
@@ -98,19 +111,6 @@ def test_nc_matmul_takes_strided_operands(bench):
     bench.run("nc_matmul", dst=dst, stationary=stationary, moving=moving)
     expected = naive_product(bench.read(a)[:, :, 1], bench.read(b)[:, :, ::2].reshape(8, 12))
     np.testing.assert_array_equal(bench.values(dst).reshape(4, 12), expected)
-
-
-def _refused(bench, match, dst=(4, 16), stationary=(8, 4), moving=(8, 16), **more):
-    kinds = more.pop("kinds", ("float32", "bfloat16", "bfloat16"))
-    where = more.pop("where", ("psum", "sbuf", "sbuf"))
-    with pytest.raises(HardwareLimitError, match=match):
-        bench.form(
-            "nc_matmul",
-            dst=bench.empty(dst, kinds[0], where[0]),
-            stationary=bench.empty(stationary, kinds[1], where[1]),
-            moving=bench.empty(moving, kinds[2], where[2]),
-            **more,
-        )
 
 
 def test_nc_matmul_refuses_a_destination_in_sbuf(bench):
@@ -198,32 +198,6 @@ def test_a_wide_product_is_charged_by_its_columns_and_a_narrow_one_by_the_floor(
     assert cost(16, "bfloat16").cycles == 64 + bubble
     assert cost(512, "bfloat16").setup_cycles == 25
     assert cost(512, "bfloat16").flops == 2 * 128 * 100 * 512
-
-
-@pytest.mark.parametrize("kind", ["bfloat16", "float32", "int32"])
-@pytest.mark.parametrize("where", ["psum", "sbuf"])
-def test_nc_transpose_swaps_partitions_and_elements(bench, kind, where):
-    x = integers((32, 20))
-    dst = bench.empty((20, 32), kind, where)
-    form = bench.run("nc_transpose", dst=dst, data=bench.tile(x, kind))
-    assert form.engine == ("tensor" if where == "psum" else "vector")
-    np.testing.assert_array_equal(
-        bench.values(dst), [[x[p, f] for p in range(32)] for f in range(20)]
-    )
-
-
-def test_the_vector_engine_refuses_to_transpose_more_than_32_by_32(bench):
-    with pytest.raises(HardwareLimitError, match="the limit of the vector engine is 32 x 32"):
-        bench.form("nc_transpose", dst=bench.empty((33, 32)), data=bench.empty((32, 33)))
-
-
-def test_nc_transpose_refuses_another_dtype(bench):
-    with pytest.raises(HardwareLimitError, match="They must have the same dtype"):
-        bench.form(
-            "nc_transpose",
-            dst=bench.empty((16, 32), where="psum"),
-            data=bench.empty((32, 16), "bfloat16"),
-        )
 
 
 @pytest.mark.parametrize("later", ["trn2", "trn3"])

@@ -10,6 +10,22 @@ from tests.isa.bench import integers
 SBUF, HBM = "sbuf", "private_hbm"
 
 
+def _rows(bench, table, index, **more):
+    where = bench.tile(np.asarray(index)[:, None], more.pop("kind", "int32"))
+    width = table.tensor.shape[1]
+    rule = Indirection("vector", where, stride=width, limit=table.tensor.shape[0])
+    return AccessPattern(table.tensor, (len(index), width), (width, 1), indirection=rule)
+
+
+def _refused(bench, nki, match, **named):
+    with pytest.raises(HardwareLimitError, match=match):
+        bench.form(nki, **named)
+
+
+def _cost(bench, dst, src, **more):
+    return bench.form("dma_copy", dst=dst, src=src, **more).cost.dma
+
+
 @pytest.mark.parametrize("source", [SBUF, HBM])
 @pytest.mark.parametrize("target", [SBUF, HBM])
 def test_dma_copy_moves_in_any_direction(bench, source, target):
@@ -40,13 +56,6 @@ def test_dma_copy_converts_through_fp32(bench):
     dst = bench.empty((1, 2), "bfloat16")
     bench.run("dma_copy", dst=dst, src=bench.tile([[2**24 + 1, 257]], "int32", HBM))
     np.testing.assert_array_equal(bench.values(dst), [[2**24, 256]])
-
-
-def _rows(bench, table, index, **more):
-    where = bench.tile(np.asarray(index)[:, None], more.pop("kind", "int32"))
-    width = table.tensor.shape[1]
-    rule = Indirection("vector", where, stride=width, limit=table.tensor.shape[0])
-    return AccessPattern(table.tensor, (len(index), width), (width, 1), indirection=rule)
 
 
 def test_dma_copy_gathers_rows(bench):
@@ -97,50 +106,6 @@ def test_gathered_rows_may_convert(bench):
     np.testing.assert_array_equal(bench.read(dst), x[1:3])
 
 
-@pytest.mark.parametrize("shape", [(4, 6), (2, 3, 4), (2, 3, 4, 5)])
-def test_dma_transpose_permutes_by_rank(bench, shape):
-    x = np.arange(np.prod(shape)).reshape(shape)
-    axes = {2: (1, 0), 3: (2, 1, 0), 4: (3, 1, 2, 0)}[len(shape)]
-    dst = bench.empty(tuple(shape[a] for a in axes), "int32")
-    bench.run("dma_transpose", dst=dst, src=bench.tile(x, "int32", HBM))
-    for place in np.ndindex(*shape):
-        assert bench.read(dst)[tuple(place[a] for a in axes)] == x[place]
-
-
-@pytest.mark.parametrize("later", ["trn2", "trn3"])
-def test_dma_transpose_gathers_rows(later, request):
-    bench = request.getfixturevalue(later)
-    x = integers((40, 8))
-    index = [3 * i % 40 for i in range(16)]
-    src = _rows(bench, bench.tile(x, "bfloat16", HBM), index)
-    dst = bench.empty((8, 16), "bfloat16")
-    bench.run("dma_transpose", dst=dst, src=src)
-    np.testing.assert_array_equal(bench.values(dst), np.array([x[i] for i in index]).T)
-
-
-def test_dma_compute_adds_its_sources(bench):
-    parts = [integers((4, 6), seed) for seed in range(3)]
-    dst = bench.empty((4, 6), where=HBM)
-    tiles = {f"src{i}": bench.tile(part) for i, part in enumerate(parts)}
-    bench.run("dma_compute", dst=dst, **tiles)
-    np.testing.assert_array_equal(bench.values(dst), parts[0] + parts[1] + parts[2])
-
-
-def test_dma_compute_adds_into_chosen_rows(bench):
-    table, x = bench.tile(np.ones((5, 6)), where=HBM), integers((2, 6))
-    rows = _rows(bench, table, [4, 0])
-    bench.run("dma_compute", dst=rows, src0=rows, src1=bench.tile(x))
-    expected = np.ones((5, 6))
-    expected[4] += x[0]
-    expected[0] += x[1]
-    np.testing.assert_array_equal(bench.values(table), expected)
-
-
-def _refused(bench, nki, match, **named):
-    with pytest.raises(HardwareLimitError, match=match):
-        bench.form(nki, **named)
-
-
 def test_dma_refuses_psum(bench):
     src = bench.empty((4, 6), where="psum")
     _refused(bench, "dma_copy", "src must lie in sbuf or", dst=bench.empty((4, 6)), src=src)
@@ -155,20 +120,6 @@ def test_hardware_descriptors_need_v3_and_equal_dtypes(trn1, trn2):
     tiles = {"dst": trn1.empty((4, 6)), "src": trn1.empty((4, 6), "bfloat16", HBM)}
     _refused(trn1, "dma_copy", "hwdge does not exist", **tiles, dge_mode="hwdge")
     _refused(trn2, "dma_copy", "do not convert", **tiles, dge_mode="hwdge")
-
-
-def test_dma_transpose_refuses_other_permutations(bench):
-    tiles = {"dst": bench.empty((2, 4, 3)), "src": bench.empty((2, 3, 4), where=HBM)}
-    _refused(bench, "dma_transpose", r"axes=\(0, 2, 1\)", **tiles, axes=(0, 2, 1))
-
-
-def test_dma_compute_refuses_scales(bench):
-    tiles = {"dst": bench.empty((2, 3)), "src0": bench.empty((2, 3))}
-    _refused(bench, "dma_compute", "Scales other than 1.0", **tiles, scales=(0.5,))
-
-
-def _cost(bench, dst, src, **more):
-    return bench.form("dma_copy", dst=dst, src=src, **more).cost.dma
 
 
 def test_a_copy_needs_one_descriptor_for_each_contiguous_run(bench):

@@ -19,6 +19,20 @@ def _columns(bench, low, high):
     return {"bound0": bench.tile(low), "bound1": bench.tile(high)}
 
 
+def _refused(bench, match, **more):
+    named = {
+        "dst": bench.empty((4, 9)),
+        "on_true_tile": bench.empty((4, 9)),
+        "comp_op0": "less",
+        "comp_op1": "less",
+        "bound0": bench.empty((4, 1)),
+        "bound1": bench.empty((4, 1)),
+        **more,
+    }
+    with pytest.raises(HardwareLimitError, match=match):
+        bench.form("range_select", **named)
+
+
 def test_range_select_keeps_the_indices_in_range_and_their_maximum(later):
     x, low, high = integers((4, 9)), integers((4, 1), 1, 10, 13), integers((4, 1), 2, 15, 19)
     dst, largest = later.empty((4, 9)), later.empty((4, 1))
@@ -38,20 +52,6 @@ def test_range_select_keeps_the_indices_in_range_and_their_maximum(later):
         assert later.values(largest)[p, 0] == max(row)
 
 
-def _refused(bench, match, **more):
-    named = {
-        "dst": bench.empty((4, 9)),
-        "on_true_tile": bench.empty((4, 9)),
-        "comp_op0": "less",
-        "comp_op1": "less",
-        "bound0": bench.empty((4, 1)),
-        "bound1": bench.empty((4, 1)),
-        **more,
-    }
-    with pytest.raises(HardwareLimitError, match=match):
-        bench.form("range_select", **named)
-
-
 def test_range_select_needs_v3(trn1):
     _refused(trn1, "it exists from NeuronCore-v3 on")
 
@@ -69,34 +69,3 @@ def test_range_select_takes_the_lowest_float32_written_with_fewer_digits(trn2):
     named = {"dst": tile, "on_true_tile": tile, "bound0": column, "bound1": column}
     operators = {"comp_op0": "less", "comp_op1": "less"}
     trn2.form("range_select", **named, **operators, on_false_value=-3.4028235e38)
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_select_reduce_chooses_and_keeps_the_maximum(bench, reverse):
-    x, predicate, other = integers((4, 9)), integers((4, 9), 1, 0, 2), integers((4, 1), 2)
-    dst, largest = bench.empty((4, 9)), bench.empty((4, 1))
-    bench.run(
-        "select_reduce",
-        dst=dst,
-        predicate=bench.tile(predicate, "uint8"),
-        on_true=bench.tile(x),
-        on_false=bench.tile(other),
-        reduce_res=largest,
-        reduce_cmd="reset_reduce",
-        reverse_pred=reverse,
-    )
-    for p in range(4):
-        row = [x[p, i] if bool(predicate[p, i]) != reverse else other[p, 0] for i in range(9)]
-        np.testing.assert_array_equal(bench.values(dst)[p], row)
-        assert bench.values(largest)[p, 0] == max(row)
-
-
-def test_select_reduce_refuses_a_32_bit_predicate(bench):
-    with pytest.raises(HardwareLimitError, match=r"predicate .* is uint32"):
-        bench.form(
-            "select_reduce",
-            dst=bench.empty((4, 9)),
-            predicate=bench.empty((4, 9), "uint32"),
-            on_true=bench.empty((4, 9)),
-            on_false=0.0,
-        )
