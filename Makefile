@@ -14,7 +14,7 @@ PY = $(VENV)/bin/python
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check static test test-all conformance golden docs bench size demo clean
+.PHONY: help setup check static test test-all conformance conformance-times golden docs bench size demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,10 @@ docs: $(VENV)/.dev  ## build the documentation into site/
 
 bench: $(VENV)/.dev  ## timings on this machine
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
+
+# TIMES=table.csv FILES=suites.toml; JSON=1 prints the rows and the summary as one object.
+conformance-times: $(VENV)/.dev  ## predicted beside published device times of public kernels
+	@$(PY) -m tools.conformance.compare $(TIMES) $(if $(FILES),--files $(FILES)) $(if $(JSON),--json)
 
 size:  ## lines per package, and the files beyond the soft limit
 	@$(PYTHON) tools/size.py

@@ -12,7 +12,7 @@ import typer
 
 from emuron.cli.output import Json, console, print_json, print_table, progress
 from emuron.planner.measurements import Measurement, read_measurements, select_measurements
-from emuron.planner.validate import Prediction, Predictor, Summary, summarize
+from emuron.planner.validate import Prediction, Predictor, summarize
 
 File = Annotated[
     Path, typer.Argument(help="A CSV file of measurements: id, model, instance, batch, seq, ...")
@@ -49,7 +49,7 @@ def validate(file: File, match: Match = "", limit: Limit = None, as_json: Json =
     if notes:
         listed = [(numbers[note], count, note) for note, count in notes.items()]
         print_table(("note", "rows", "says"), listed, title="Notes", right=("note", "rows"))
-    _print_summary(summary)
+    console().print(str(summary))
 
 
 def _predict(rows: tuple[Measurement, ...]) -> list[Prediction]:
@@ -89,15 +89,3 @@ def _cells(prediction: Prediction, note: int | None) -> tuple[object, ...]:
         None if error is None else f"{error:+.1%}",
         note,
     )
-
-
-def _print_summary(summary: Summary) -> None:
-    text = f"{summary.predicted} of {summary.rows} rows predicted"
-    if summary.median_abs_error is not None and summary.p90_abs_error is not None:
-        text += (
-            f"; error: median {summary.median_abs_error:.1%}, "
-            f"90th percentile {summary.p90_abs_error:.1%}"
-        )
-    if summary.spearman is not None:
-        text += f"; rank correlation {summary.spearman:.3f}"
-    console().print(text + ".")

@@ -49,6 +49,12 @@ class KernelRun:
         """The program of core 0."""
         return self.programs[0]
 
+    @property
+    def device_ps(self) -> int:
+        """The time that a profiler of the device measures: the programs' with launch and drain."""
+        floor_us = self.chip.core.timing.neff_floor_us(len(self.programs))
+        return self.timing.total_ps + round(floor_us * 1e6)
+
 
 def run_kernel(
     kernel: Callable[..., Any],

@@ -64,6 +64,18 @@ class Summary:
     p90_abs_error: float | None
     spearman: float | None
 
+    def __str__(self) -> str:
+        """Return the summary as a sentence."""
+        text = f"{self.predicted} of {self.rows} rows predicted"
+        if self.median_abs_error is not None and self.p90_abs_error is not None:
+            text += (
+                f"; error: median {self.median_abs_error:.1%}, "
+                f"90th percentile {self.p90_abs_error:.1%}"
+            )
+        if self.spearman is not None:
+            text += f"; rank correlation {self.spearman:.3f}"
+        return text + "."
+
 
 @dataclass(frozen=True, slots=True)
 class _Configuration:
@@ -132,8 +144,12 @@ class Predictor:
 
 def summarize(predictions: Iterable[Prediction]) -> Summary:
     """Return the summary of some predictions."""
-    rows = tuple(predictions)
-    pairs = [(p.predicted, p.measurement.value) for p in rows if p.predicted is not None]
+    return error_summary([(p.predicted, p.measurement.value) for p in predictions])
+
+
+def error_summary(rows: Sequence[tuple[float | None, float]]) -> Summary:
+    """Return the summary of pairs of a prediction (None: there is none) and a measurement."""
+    pairs = [(predicted, measured) for predicted, measured in rows if predicted is not None]
     errors = np.array([abs(predicted / measured - 1) for predicted, measured in pairs])
     return Summary(
         rows=len(rows),

@@ -12,6 +12,7 @@ import importlib
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from emuron.nki.launch import KernelRun, run_ranks
 from tools.conformance.defects import AFTER_IMPORT, ALIASED, BEFORE_COLLECTION
 from tools.conformance.records import CaseRecord, flat
 from tools.conformance.selection import selected
+from tools.conformance.times import MeasuredTime, read_times
 
 emuron.compat.install()
 for _defect in BEFORE_COLLECTION:
@@ -50,6 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--emuron-case-seconds", type=float, default=0, help="fail a case after that time; 0 never"
+    )
+    group.addoption(
+        "--emuron-times",
+        type=Path,
+        help="run only cases that a table of device times is of, each on the cores of its rows",
     )
 
 
@@ -115,6 +122,8 @@ class CaseRun:
         self.most_instructions: int = config.getoption("--emuron-most-instructions")
         self.most_cases: int = config.getoption("--emuron-most-cases")
         self.seconds: float = config.getoption("--emuron-case-seconds")
+        times: Path | None = config.getoption("--emuron-times")
+        self.times = read_times(times) if times else None
         self.record: CaseRecord | None = None
 
     @pytest.hookimpl(trylast=True)
@@ -123,6 +132,8 @@ class CaseRun:
     ) -> None:
         """Keep some cases of each file, always the same ones."""
         kept = selected(items, self.most_cases)
+        if self.times is not None:
+            kept = [item for item in kept if self._measured(_opened(item))]
         chosen = set(map(id, kept))
         dropped = [item for item in items if id(item) not in chosen]
         if dropped:
@@ -169,8 +180,15 @@ class CaseRun:
         elif record.predicted_ps is not None and not record.executed:
             record.outcome = "timed"
 
+    def _measured(self, case: CaseRecord) -> list[MeasuredTime]:
+        """Return the device times that may be of a case."""
+        return [row for row in self.times or () if row.agreement(case) is not None]
+
     def time_case(self, kernel_args: Any) -> bool:
-        """Time the kernel without data; return whether it is to be executed too."""
+        """Time the kernel without data; return whether it is to be executed too.
+
+        Where device times are of the case on other numbers of cores, each gets a record.
+        """
         record = self.record or CaseRecord("", "", "")
         compiler = kernel_args.compiler_input
         record.function = kernel_args.kernel_func.__name__
@@ -178,6 +196,20 @@ class CaseRun:
         record.ranks = _ranks(kernel_args)
         record.target = compiler.platform_target.value
         record.arguments = flat(_inputs(kernel_args, 0))
+        for lnc in {row.lnc for row in self._measured(record)} - {None, record.lnc}:
+            other = replace(record, lnc=lnc, outcome="timed")
+            self._time(other, kernel_args)
+            if self.path is not None:
+                other.append_to(self.path)
+        self._time(record, kernel_args)
+        most = self.most_instructions
+        small = most == 0 or record.instructions is None or record.instructions <= most
+        record.executed = small and not self.no_data
+        return record.executed
+
+    def _time(self, record: CaseRecord, kernel_args: Any) -> None:
+        """Write down how long a case's kernel takes on the cores of its record."""
+        assert record.lnc is not None
         try:
             made = _launch(kernel_args, record.lnc, execute=False)
         except Exception as error:
@@ -186,11 +218,7 @@ class CaseRun:
             record.note = f"not timed: {type(error).__name__}: {error}"
         else:
             record.instructions = made[0].timing.instructions
-            record.predicted_ps = max(run.timing.total_ps for run in made)
-        most = self.most_instructions
-        small = most == 0 or record.instructions is None or record.instructions <= most
-        record.executed = small and not self.no_data
-        return record.executed
+            record.predicted_ps = max(run.device_ps for run in made)
 
 
 def _ranks(kernel_args: Any) -> int:

@@ -31,6 +31,7 @@ class Options:
     target: str | None = None
     jobs: int = 0
     expression: str | None = None
+    times: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def _plugin_options(options: Options) -> list[str]:
         "--emuron-most-instructions": options.most_instructions,
         "--emuron-case-seconds": options.case_seconds,
         "--emuron-lnc": options.lnc,
+        "--emuron-times": options.times.resolve() if options.times else None,
     }
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     return [*words, *(["--emuron-no-data"] if options.no_data else [])]
