@@ -18,15 +18,12 @@ DMA_ENGINES = ("dma", "gpsimd_dma")
 BARRIER_ENGINES = ("unknown", "tensor", "vector", "scalar", "gpsimd", "sync")
 
 
-def _check_cores(made: Meeting, core: NeuronCore) -> None:
-    if (core.nc_version or 0) < 3:
-        raise made.refuse(
-            f"it exists from NeuronCore-v3 on, not on NeuronCore-{core.version}",
-            "Launch the kernel on one core.",
-        )
-
-
-@instruction(engine=("dma", "gpsimd"), nki="sendrecv")
+@instruction(
+    engine=("dma", "gpsimd"),
+    nki="sendrecv",
+    since=3,
+    source="ISA32 sendrecv; A3 LNC; cost inferred from a copy",
+)
 class Sendrecv(Meeting):
     """Send src to one core of the rank and receive dst from one; both lie in SBUF.
 
@@ -47,7 +44,6 @@ class Sendrecv(Meeting):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse other memories, unequal tiles and too much for the GpSimd engine's DMA."""
-        _check_cores(self, core)
         for name in ("src", "dst"):
             limits.check_buffer(self, core, name, limits.SBUF)
         limits.check_same_dtype(self, "src", "dst")
@@ -126,7 +122,12 @@ class Sendrecv(Meeting):
         return Cost(dma=DmaCost(moved.bytes, moved.descriptors, moved.element_bytes, 0, rate))
 
 
-@instruction(engine=BARRIER_ENGINES[1:], nki="core_barrier")
+@instruction(
+    engine=BARRIER_ENGINES[1:],
+    nki="core_barrier",
+    since=3,
+    source="ISA32 core_barrier; cost assumed",
+)
 class CoreBarrier(Meeting):
     """Hold an engine until all `cores` of the rank are here; orders the accesses to `data`."""
 
@@ -146,7 +147,6 @@ class CoreBarrier(Meeting):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse generations without pairs of cores and engines that cannot wait."""
-        _check_cores(self, core)
         limits.check_operator(self, "engine", BARRIER_ENGINES)
 
     def meets(self, here: CoreId, cores: int) -> tuple[Hashable, tuple[CoreId, ...]]:

@@ -30,7 +30,9 @@ def _check_one(instruction: Instruction, name: str, operand: AccessPattern) -> N
         )
 
 
-@instruction(engine="sync", nki="register_load", exposed=False)
+@instruction(
+    engine="sync", nki="register_load", exposed=False, source="ISA32 register_load; cost assumed"
+)
 class RegisterLoad(Instruction):
     """dst (a register) = the one element of src, in SBUF or HBM."""
 
@@ -57,7 +59,9 @@ class RegisterLoad(Instruction):
         return _in_cycles(core, "sync", core.timing.register_load_ns)
 
 
-@instruction(engine="sync", nki="register_store", exposed=False)
+@instruction(
+    engine="sync", nki="register_store", exposed=False, source="ISA32 register_store; cost assumed"
+)
 class RegisterStore(Instruction):
     """The one element of dst, in SBUF or HBM, = src (a register)."""
 
@@ -84,7 +88,9 @@ class RegisterStore(Instruction):
         return _in_cycles(core, "sync", core.timing.register_load_ns)
 
 
-@instruction(engine="sync", nki="register_move", exposed=False)
+@instruction(
+    engine="sync", nki="register_move", exposed=False, source="ISA32 register_move; cost assumed"
+)
 class RegisterMove(Instruction):
     """dst = src: a register, or a number."""
 
@@ -110,7 +116,9 @@ class RegisterMove(Instruction):
         return _in_cycles(core, "sync", core.timing.semaphore_instruction_ns)
 
 
-@instruction(engine="sync", nki="loop_branch", exposed=False)
+@instruction(
+    engine="sync", nki="loop_branch", exposed=False, source="cost assumed: nothing is published"
+)
 class LoopBranch(Instruction):
     """A branch on one engine: at the start of an iteration, on the value that decides about it.
 

@@ -80,7 +80,7 @@ def trigger_of(copy: DmaCopy | DmaTranspose) -> str:
     return "swdge" if dynamic else "static"
 
 
-@instruction(engine="dma", nki="dma_copy")
+@instruction(engine="dma", nki="dma_copy", source="ISA32 dma_copy; DGE; DMAG; cost DMAO")
 class DmaCopy(Instruction):
     """dst = src between HBM and SBUF; equal element counts, paired in row-major order.
 
@@ -166,7 +166,7 @@ def _check_priority(transfer: Instruction, core: NeuronCore, priority: int | Non
         )
 
 
-@instruction(engine="dma", nki="dma_transpose")
+@instruction(engine="dma", nki="dma_transpose", source="ISA32 dma_transpose; cost A3")
 class DmaTranspose(Instruction):
     """dst = src with its axes permuted: 2-D (1, 0), 3-D (2, 1, 0), 4-D (3, 1, 2, 0).
 
@@ -284,7 +284,7 @@ class DmaTranspose(Instruction):
         return Cost(dma=DmaCost(moved, descriptors, element, hbm, rate or 1.0, trigger))
 
 
-@instruction(engine="dma", nki="dma_compute")
+@instruction(engine="dma", nki="dma_compute", source="ISA32 dma_compute; cost A4")
 class DmaCompute(Instruction):
     """dst = the sum of up to 16 sources, added in fp32 in their order.
 

@@ -69,7 +69,7 @@ def _content(ops: Any, offset: Any) -> Any:
     return offset if isinstance(offset, int | float) else ops.numpy(offset)
 
 
-@instruction(engine="gpsimd", nki="iota")
+@instruction(engine="gpsimd", nki="iota", source="ISA32 iota; cost ISA26")
 class Iota(Instruction):
     """dst[p, …] = offset + p·channel_multiplier + Σ step·index, in int32, converted to dst."""
 
@@ -102,7 +102,7 @@ class Iota(Instruction):
         return Cost(cycles=core.timing.gpsimd_start_cycles + self.dst.free_size)
 
 
-@instruction(engine="gpsimd", nki="affine_select")
+@instruction(engine="gpsimd", nki="affine_select", source="ISA32 affine_select; cost ISA26")
 class AffineSelect(Instruction):
     """dst = on_true_tile where cmp_op(affine value, 0) holds, else on_false_value.
 
@@ -146,7 +146,11 @@ class AffineSelect(Instruction):
         return Cost(cycles=core.timing.gpsimd_start_cycles + self.dst.free_size)
 
 
-@instruction(engine="gpsimd", nki="tensor_partition_reduce")
+@instruction(
+    engine="gpsimd",
+    nki="tensor_partition_reduce",
+    source="ISA32 tensor_partition_reduce; cost assumed",
+)
 class TensorPartitionReduce(Instruction):
     """dst[1, N] = op over the partitions of data[P, N]; `average` divides the sum by P."""
 
@@ -183,7 +187,7 @@ class TensorPartitionReduce(Instruction):
         return Cost(cycles=cycles, flops=self.data.size)
 
 
-@instruction(engine="gpsimd", nki="local_gather")
+@instruction(engine="gpsimd", nki="local_gather", source="ISA32 local_gather; cost ISA26")
 class LocalGather(Instruction):
     """dst[p, k·n + j] = src_buffer[p, index_k + j], n elements at each index.
 
@@ -250,7 +254,7 @@ class LocalGather(Instruction):
         return Cost(cycles=core.timing.gpsimd_start_cycles + elements)
 
 
-@instruction(engine="gpsimd", nki="nc_n_gather")
+@instruction(engine="gpsimd", nki="nc_n_gather", source="ISA32 nc_n_gather; cost assumed")
 class NcNGather(Instruction):
     """dst[p, i] = data[p, indices[p, i]]."""
 

@@ -27,7 +27,12 @@ def _search_cost(core: NeuronCore, elements: int) -> Cost:
     return Cost(cycles=core.timing.gpsimd_start_cycles + cycles)
 
 
-@instruction(engine="gpsimd", nki="nonzero_with_count")
+@instruction(
+    engine="gpsimd",
+    nki="nonzero_with_count",
+    since=3,
+    source="ISA32 nonzero_with_count; cost assumed",
+)
 class NonzeroWithCount(Instruction):
     """dst[p] = the places in src[p] that are not zero, then padding, then their number.
 
@@ -52,7 +57,6 @@ class NonzeroWithCount(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, other dtypes and a destination without a place to count."""
-        limits.check_since(self, core, 3)
         for name in ("dst", "src"):
             limits.check_tile(self, core, name, limits.SBUF)
         limits.check_dtype(self, "src", ID_TYPES)
@@ -74,7 +78,7 @@ class NonzeroWithCount(Instruction):
         return _search_cost(core, self.src.free_size)
 
 
-@instruction(engine="gpsimd", nki="sequence_bounds")
+@instruction(engine="gpsimd", nki="sequence_bounds", source="ISA32 sequence_bounds; cost assumed")
 class SequenceBounds(Instruction):
     """dst[0, 0, i], dst[0, 1, i] = start and end of the segment that element i belongs to.
 
@@ -109,7 +113,7 @@ class SequenceBounds(Instruction):
         return _search_cost(core, self.segment_ids.free_size)
 
 
-@instruction(engine="gpsimd", nki="topk")
+@instruction(engine="gpsimd", nki="topk", source="ISA32 topk, cost too")
 class Topk(Instruction):
     """val_dst[P, K], idx_dst[P, K] = the K largest of n values and their places, ascending.
 

@@ -105,6 +105,8 @@ class Instruction:
     operands: ClassVar[tuple[tuple[str, str], ...]] = ()
     attributes: ClassVar[tuple[str, ...]] = ()
     exposed: ClassVar[bool] = True
+    since: ClassVar[int] = 1
+    source: ClassVar[str] = ""
 
     @property
     def engine_name(self) -> str:
@@ -177,17 +179,26 @@ _I = TypeVar("_I", bound=type[Instruction])
 
 
 def instruction(
-    *, engine: str | tuple[str, ...], nki: str, exposed: bool = True
+    *,
+    engine: str | tuple[str, ...],
+    nki: str,
+    exposed: bool = True,
+    since: int = 1,
+    source: str = "",
 ) -> Callable[[_I], _I]:
     """Register an instruction class under its NKI name, with the engines that can run it.
 
-    `exposed` says whether `nki.isa` has a function that is made from the class.
+    `exposed` says whether `nki.isa` has a function that is made from the class; `since` is the
+    first generation of NeuronCore that has it; `source` says where meaning, limits and cost are
+    stated, in the short names of `hardware/data/citations.toml`.
     """
 
     def register(cls: _I) -> _I:
         cls = dataclass(frozen=True, slots=True, eq=False)(cls)  # type: ignore[assignment]
         cls.mnemonic = nki
         cls.exposed = exposed
+        cls.since = since
+        cls.source = source
         cls.engines = (engine,) if isinstance(engine, str) else engine
         kinds = [(f.name, str(f.type)) for f in fields(cls)]
         cls.operands = tuple((name, kind) for name, kind in kinds if kind in OPERAND_KINDS)
@@ -293,6 +304,12 @@ class FormTable:
         example = cls(**named)
         if self.admit is not None:
             self.admit(example, attribute_defaults(cls))
+        if (self.core.nc_version or 1) < cls.since:
+            raise example.refuse(
+                f"it exists from NeuronCore-v{cls.since} on, this is "
+                f"NeuronCore-{self.core.version}",
+                "Choose a later chip or write it with other instructions.",
+            )
         example.check(self.core)
         present = tuple(_present(cls, operands))
         form = Form(

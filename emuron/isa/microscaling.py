@@ -64,7 +64,7 @@ def _check_scale(
         )
 
 
-@instruction(engine="vector", nki="quantize_mx")
+@instruction(engine="vector", nki="quantize_mx", since=4, source="ISA32 quantize_mx; MX; cost A4")
 class QuantizeMx(Instruction):
     """dst[P, F] = src[P, 4F] in 8-bit floats packed by four; dst_scale = one power of two a group.
 
@@ -87,7 +87,6 @@ class QuantizeMx(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, partial groups and tiles of another size."""
-        limits.check_since(self, core, 4)
         _check_data(self, core, "src")
         limits.check_tile(self, core, "dst", limits.SBUF)
         limits.check_dtype(self, "src", ("float16", "bfloat16"))
@@ -112,7 +111,7 @@ class QuantizeMx(Instruction):
         return Cost(cycles=limits.stream_cycles(core, elements), flops=self.src.size)
 
 
-@instruction(engine="tensor", nki="nc_matmul_mx")
+@instruction(engine="tensor", nki="nc_matmul_mx", since=4, source="ISA32 nc_matmul_mx; MX; cost A4")
 class NcMatmulMx(Instruction):
     """dst[M, N] (+)= stationary.T @ moving over P partitions of four packed values each, scaled.
 
@@ -166,7 +165,6 @@ class NcMatmulMx(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, other dtypes and operands outside the array or PSUM."""
-        limits.check_since(self, core, 4)
         for name in ("stationary", "moving"):
             _check_data(self, core, name)
             limits.check_dtype(self, name, OPERAND_TYPES)

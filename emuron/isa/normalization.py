@@ -62,7 +62,7 @@ def mean_and_variance(ops: Any, x: Any, chunk: int) -> tuple[Any, Any]:
     return result[:, :1], result[:, 1:]
 
 
-@instruction(engine="vector", nki="bn_stats")
+@instruction(engine="vector", nki="bn_stats", source="ISA32 bn_stats; cost ISA26")
 class BnStats(Instruction):
     """dst[P, 6] = count, mean, variance·count of data's even, then of its odd elements."""
 
@@ -91,7 +91,7 @@ class BnStats(Instruction):
         return Cost(cycles=limits.stream_cycles(core, elements), flops=4 * self.data.size)
 
 
-@instruction(engine="vector", nki="bn_aggr")
+@instruction(engine="vector", nki="bn_aggr", source="ISA32 bn_aggr; cost ISA26")
 class BnAggr(Instruction):
     """dst[P, 2] = mean and population variance from data's (count, mean, variance·count) groups."""
 

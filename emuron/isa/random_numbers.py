@@ -43,7 +43,7 @@ def _stream(core: NeuronCore, engine: str, elements: float) -> Cost:
     return Cost(cycles=limits.stream_cycles(core, elements))
 
 
-@instruction(engine=("vector", "gpsimd"), nki="rng")
+@instruction(engine=("vector", "gpsimd"), nki="rng", source="ISA32 rng; cost assumed")
 class Rng(Instruction):
     """dst[P, N] = random bits, the lowest of 32."""
 
@@ -84,7 +84,7 @@ class Rng(Instruction):
         return _stream(core, self.engine_name, self.dst.free_size)
 
 
-@instruction(engine="vector", nki="rand2")
+@instruction(engine="vector", nki="rand2", since=4, source="ISA32 rand2; cost A4")
 class Rand2(Instruction):
     """dst[P, N] = uniform fp32 numbers from `min` to `max`, each a number or [P, 1]."""
 
@@ -99,7 +99,6 @@ class Rand2(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, other dtypes and an empty range."""
-        limits.check_since(self, core, 4)
         for name in ("dst", "min", "max"):
             limits.check_tile(self, core, name)
         limits.check_dtype(self, "dst", (*RANDOM_FLOATS, *INTEGERS))
@@ -123,7 +122,7 @@ class Rand2(Instruction):
         return _stream(core, "vector", self.dst.free_size / core.vector.rand2_speedup)
 
 
-@instruction(engine="vector", nki="dropout")
+@instruction(engine="vector", nki="dropout", source="ISA32 dropout; cost ISA26")
 class Dropout(Instruction):
     """dst[P, N] = data, each element replaced by zero with probability `prob`, number or [P, 1]."""
 
@@ -168,7 +167,7 @@ class Dropout(Instruction):
         return _stream(core, "vector", self.data.free_size)
 
 
-@instruction(engine="vector", nki="set_rng_seed")
+@instruction(engine="vector", nki="set_rng_seed", source="ISA32 set_rng_seed; cost assumed")
 class SetRngSeed(Instruction):
     """Seed the generators of all lanes of the vector engine from the 32 bits of src_seeds[1, 1]."""
 
@@ -200,7 +199,12 @@ class SetRngSeed(Instruction):
         return _stream(core, "vector", 1)
 
 
-@instruction(engine=("gpsimd", "vector"), nki="rand_set_state")
+@instruction(
+    engine=("gpsimd", "vector"),
+    nki="rand_set_state",
+    since=3,
+    source="ISA32 rand_set_state; cost assumed",
+)
 class RandSetState(Instruction):
     """Set the generator state of each lane of src_seeds: [P, 6] on GpSimd, [P, 24] on Vector."""
 
@@ -238,7 +242,12 @@ class RandSetState(Instruction):
         return _stream(core, self.engine_name, self.src_seeds.free_size)
 
 
-@instruction(engine=("gpsimd", "vector"), nki="rand_get_state")
+@instruction(
+    engine=("gpsimd", "vector"),
+    nki="rand_get_state",
+    since=3,
+    source="ISA32 rand_get_state; cost assumed",
+)
 class RandGetState(Instruction):
     """Read the generator state of each lane of dst: [P, 6] on GpSimd, [P, 24] on Vector."""
 
@@ -279,7 +288,8 @@ def _check_state(
     access: RandSetState | RandGetState, core: NeuronCore, name: str, buffers: limits.Buffers
 ) -> None:
     limits.check_engine(access, core)
-    limits.check_since(access, core, 3 if access.engine_name == "gpsimd" else 4)
+    if access.engine_name == "vector":
+        limits.check_since(access, core, 4)
     limits.check_tile(access, core, name, buffers)
     limits.check_dtype(access, name, ("uint32",))
     operand: AccessPattern = getattr(access, name)

@@ -35,7 +35,11 @@ def scaled_and_biased(ops: Any, data: Any, scale: Any, bias: Any) -> Any:
     return ops.add(data, bias)
 
 
-@instruction(engine=("scalar", "gpsimd"), nki="activation")
+@instruction(
+    engine=("scalar", "gpsimd"),
+    nki="activation",
+    source="ISA32 activation; SH functions; A2 accumulator; cost ISA26",
+)
 class Activation(Instruction):
     """dst[P, N] = op(data[P, N]·scale + bias), with an optional running row sum.
 
@@ -87,7 +91,7 @@ class Activation(Instruction):
         return _activation_cost(self, core)
 
 
-@instruction(engine="scalar", nki="activation_reduce")
+@instruction(engine="scalar", nki="activation_reduce", source="ISA32 activation_reduce; cost ISA26")
 class ActivationReduce(Instruction):
     """dst[P, N] = op(data·scale + bias) and reduce_res[P, 1] = its row sum, in fp32."""
 
@@ -120,7 +124,12 @@ class ActivationReduce(Instruction):
         return _activation_cost(self, core)
 
 
-@instruction(engine="scalar", nki="activate2")
+@instruction(
+    engine="scalar",
+    nki="activate2",
+    since=4,
+    source="ISA32 activate2; A4 scalar engine; cost inferred from activation",
+)
 class Activate2(Instruction):
     """dst[P, N] = op((data op0 imm0) op1 imm1), with an optional running reduction of each row.
 
@@ -150,7 +159,6 @@ class Activate2(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, other pairs of operators and operands of unequal size."""
-        limits.check_since(self, core, 4)
         if self.op != PRELU:
             limits.check_activation(self, "op")
         _check_tiles(self, core, "imm0", "imm1", "relu_param")

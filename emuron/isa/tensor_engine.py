@@ -56,7 +56,11 @@ class Product(Protocol):
         """Return the error for an illegal operand."""
 
 
-@instruction(engine="tensor", nki="nc_matmul")
+@instruction(
+    engine="tensor",
+    nki="nc_matmul",
+    source="ISA32 nc_matmul; A2, A3, A4 tensor engine; cost ISA26, PERF",
+)
 class NcMatmul(Instruction):
     """dst[M, N] (+)= stationary[K, M].T @ moving[K, N]; K lies on the partitions.
 
@@ -273,7 +277,9 @@ def check_array_tile(matmul: Product, core: NeuronCore) -> None:
             )
 
 
-@instruction(engine=("tensor", "vector"), nki="nc_transpose")
+@instruction(
+    engine=("tensor", "vector"), nki="nc_transpose", source="ISA32 nc_transpose; A2; cost ISA26"
+)
 class NcTranspose(Instruction):
     """dst[F, P] = data[P, F]; free dimensions are flattened.
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
 
-@instruction(engine=("vector", "scalar", "gpsimd"), nki="tensor_copy")
+@instruction(
+    engine=("vector", "scalar", "gpsimd"),
+    nki="tensor_copy",
+    source="ISA32 tensor_copy; cost ISA26, A3",
+)
 class TensorCopy(Instruction):
     """dst[P, N] = src[P, N]; bit exact when the dtypes are equal, else through fp32."""
 
@@ -57,7 +61,9 @@ class TensorCopy(Instruction):
         return Cost(cycles=elementwise_cycles(core, self.engine_name, self.dst, self.src))
 
 
-@instruction(engine="vector", nki="tensor_copy_predicated")
+@instruction(
+    engine="vector", nki="tensor_copy_predicated", source="ISA32 tensor_copy_predicated; cost ISA26"
+)
 class TensorCopyPredicated(Instruction):
     """dst[P, N] = src where predicate is not 0 (or is 0, with reverse_pred), else unchanged."""
 
@@ -92,7 +98,7 @@ class TensorCopyPredicated(Instruction):
         return Cost(cycles=limits.stream_cycles(core, self.dst.free_size * rate))
 
 
-@instruction(engine=("vector", "gpsimd"), nki="memset")
+@instruction(engine=("vector", "gpsimd"), nki="memset", source="ISA32 memset; cost ISA26")
 class Memset(Instruction):
     """dst[P, N] = value."""
 
@@ -139,7 +145,7 @@ class Memset(Instruction):
         return Cost(cycles=limits.stream_cycles(core, elements))
 
 
-@instruction(engine="vector", nki="nc_stream_shuffle")
+@instruction(engine="vector", nki="nc_stream_shuffle", source="ISA32 nc_stream_shuffle; cost ISA26")
 class NcStreamShuffle(Instruction):
     """dst[32q + i] = src[32q + mask[i]] for each quadrant q; 255 leaves a row of dst unchanged."""
 

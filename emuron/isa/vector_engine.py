@@ -48,7 +48,11 @@ def apply(ops: Any, operator: AluOperator, left: Any, right: Any, reverse: bool)
     return operator.compute(ops, right, left) if reverse else operator.compute(ops, left, right)
 
 
-@instruction(engine=("vector", "gpsimd"), nki="tensor_tensor")
+@instruction(
+    engine=("vector", "gpsimd"),
+    nki="tensor_tensor",
+    source="ISA32 tensor_tensor; SH operators; cost ISA26, A3",
+)
 class TensorTensor(Instruction):
     """dst[P, N] = data1[P, N] op data2[P, N].
 
@@ -137,7 +141,11 @@ def _only_on_vector(operation: Instruction, op: str) -> None:
         )
 
 
-@instruction(engine=("vector", "scalar", "gpsimd"), nki="tensor_scalar")
+@instruction(
+    engine=("vector", "scalar", "gpsimd"),
+    nki="tensor_scalar",
+    source="ISA32 tensor_scalar; SH operators; cost ISA26, A3",
+)
 class TensorScalar(Instruction):
     """dst[P, N] = (data op0 operand0) op1 operand1; operands are numbers or [P, 1] tiles.
 
@@ -233,7 +241,11 @@ def _check_one_class(operation: Instruction, op0: str, op1: str) -> None:
         )
 
 
-@instruction(engine="vector", nki="scalar_tensor_tensor")
+@instruction(
+    engine="vector",
+    nki="scalar_tensor_tensor",
+    source="ISA32 scalar_tensor_tensor; cost ISA26, inferred on v3",
+)
 class ScalarTensorTensor(Instruction):
     """dst[P, N] = (data op0 operand0) op1 operand1; operand0 number or [P, 1], operand1 [P, N]."""
 
@@ -276,7 +288,7 @@ class ScalarTensorTensor(Instruction):
         )
 
 
-@instruction(engine="vector", nki="reciprocal")
+@instruction(engine="vector", nki="reciprocal", source="ISA32 reciprocal; cost ISA26")
 class Reciprocal(Instruction):
     """dst[P, N] = 1 / data[P, N] in fp32; 1/0 is inf."""
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
 
-@instruction(engine="vector", nki="tensor_reduce")
+@instruction(engine="vector", nki="tensor_reduce", source="ISA32 tensor_reduce; cost ISA26")
 class TensorReduce(Instruction):
     """dst = op over the trailing free axes `axis` of data, times −1 if `negate`.
 
@@ -91,7 +91,9 @@ class TensorReduce(Instruction):
         return Cost(cycles=limits.stream_cycles(core, elements), flops=self.data.size)
 
 
-@instruction(engine="vector", nki="tensor_scalar_reduce")
+@instruction(
+    engine="vector", nki="tensor_scalar_reduce", source="ISA32 tensor_scalar_reduce; cost ISA26"
+)
 class TensorScalarReduce(Instruction):
     """dst[P, N] = data op0 operand0, with a reduction of each row in the accumulator registers.
 
@@ -148,7 +150,9 @@ class TensorScalarReduce(Instruction):
         return Cost(cycles=cycles, flops=2 * self.data.size)
 
 
-@instruction(engine="vector", nki="tensor_tensor_scan")
+@instruction(
+    engine="vector", nki="tensor_tensor_scan", source="ISA32 tensor_tensor_scan; cost ISA26"
+)
 class TensorTensorScan(Instruction):
     """dst[:, i] = (data0[:, i] op0 dst[:, i−1]) op1 data1[:, i]; dst[:, −1] stands for `initial`.
 
@@ -194,7 +198,11 @@ class TensorTensorScan(Instruction):
         return Cost(cycles=limits.stream_cycles(core, cycles), flops=2 * self.dst.size)
 
 
-@instruction(engine="vector", nki="tensor_scalar_cumulative")
+@instruction(
+    engine="vector",
+    nki="tensor_scalar_cumulative",
+    source="ISA32 tensor_scalar_cumulative; cost inferred from tensor_scalar_reduce",
+)
 class TensorScalarCumulative(Instruction):
     """dst[:, i] = (src[:, i] op0 imm0) op1 register, which the register then holds.
 
@@ -247,7 +255,7 @@ class TensorScalarCumulative(Instruction):
         return Cost(cycles=limits.stream_cycles(core, elements), flops=2 * self.src.size)
 
 
-@instruction(engine="vector", nki="exponential")
+@instruction(engine="vector", nki="exponential", since=4, source="ISA32 exponential; cost A4")
 class Exponential(Instruction):
     """dst[P, N] = exp(src[P, N] - max_value), with an optional running row sum.
 
@@ -270,7 +278,6 @@ class Exponential(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations and unequal sizes."""
-        limits.check_since(self, core, 4)
         for name in ("dst", "src", "max_value", "reduce_res", "reduce_init"):
             limits.check_tile(self, core, name)
         limits.check_same_elements(self, "dst", "src")

@@ -50,7 +50,7 @@ def find_each(row: npt.NDArray[Any], values: npt.NDArray[Any], order: range) -> 
     return places
 
 
-@instruction(engine="vector", nki="max8")
+@instruction(engine="vector", nki="max8", source="ISA32 max8; cost ISA26, NKL")
 class Max8(Instruction):
     """dst[P, 8] = the eight largest values of each row of src, descending, duplicates kept."""
 
@@ -73,7 +73,7 @@ class Max8(Instruction):
         return _search_cost(core, self.src.free_size)
 
 
-@instruction(engine="vector", nki="nc_find_index8")
+@instruction(engine="vector", nki="nc_find_index8", source="ISA32 nc_find_index8; cost ISA26, NKL")
 class NcFindIndex8(Instruction):
     """dst[P, 8] = the place of each of vals[P, 8] in its row of data; all ones if absent.
 
@@ -105,7 +105,9 @@ class NcFindIndex8(Instruction):
         return _search_cost(core, self.data.free_size)
 
 
-@instruction(engine="vector", nki="nc_match_replace8")
+@instruction(
+    engine="vector", nki="nc_match_replace8", source="ISA32 nc_match_replace8; cost ISA26, NKL"
+)
 class NcMatchReplace8(Instruction):
     """dst = data with the first place of each of vals[P, 8] replaced by imm.
 

@@ -27,7 +27,7 @@ FLOATS = (
 )
 
 
-@instruction(engine="vector", nki="range_select")
+@instruction(engine="vector", nki="range_select", since=3, source="ISA32 range_select; cost ISA26")
 class RangeSelect(Instruction):
     """dst[p, i] = on_true_tile[p, i] where both comparisons of the index hold, else FP32_MIN.
 
@@ -55,7 +55,6 @@ class RangeSelect(Instruction):
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, integer data and indices that fp32 cannot hold."""
-        limits.check_since(self, core, 3)
         for name in ("dst", "on_true_tile", "bound0", "bound1", "reduce_res"):
             limits.check_tile(self, core, name)
         limits.check_same_elements(self, "dst", "on_true_tile")
@@ -100,7 +99,11 @@ class RangeSelect(Instruction):
         )
 
 
-@instruction(engine="vector", nki="select_reduce")
+@instruction(
+    engine="vector",
+    nki="select_reduce",
+    source="ISA32 select_reduce; cost inferred from tensor_copy_predicated",
+)
 class SelectReduce(Instruction):
     """dst[P, N] = on_true where predicate is not 0 (or is 0, reversed), else on_false.
 

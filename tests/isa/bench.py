@@ -15,6 +15,9 @@ from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.numerics.dtypes import DType, dtype
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine
+from tests.isa.generations import Layout
+
+AROUND = 3
 
 
 class Bench:
@@ -54,6 +57,44 @@ class Bench:
         self.machine.write(pattern.tensor, values.astype(stored))
         return pattern
 
+    def lay(
+        self, values: Any, layout: Layout, kind: DType | str = "float32", where: str = "sbuf"
+    ) -> AccessPattern:
+        """A tile [P, N] of these values in a larger tensor that holds `AROUND` elsewhere."""
+        values = np.asarray(values)
+        rows, count = values.shape
+        width = layout.offset + (count - 1) * layout.step + 1 + layout.extra
+        whole = np.full((layout.start + rows, width), AROUND, values.dtype)
+        whole[layout.start :, layout.offset : width - layout.extra : layout.step] = values
+        tensor = self.tile(whole, kind, where).tensor
+        shape, strides = (rows, count), (width, layout.step)
+        if layout.split and count % 2 == 0:
+            shape, strides = (rows, 2, count // 2), (width, count // 2 * layout.step, layout.step)
+        return AccessPattern(tensor, shape, strides, layout.start * width + layout.offset)
+
+    def room(
+        self,
+        shape: tuple[int, int],
+        layout: Layout,
+        kind: DType | str = "float32",
+        where: str = "sbuf",
+    ) -> AccessPattern:
+        """A tile [P, N] to be written, in a larger tensor that holds `AROUND`."""
+        return self.lay(np.full(shape, AROUND), layout, kind, where)
+
+    def seen(self, tile: AccessPattern) -> NDArray[Any]:
+        """What a tile of `lay` or `room` holds, [P, N] as stored; nothing around it has changed."""
+        whole = self.read(tile)
+        row = tile.row_elements
+        assert isinstance(tile.offset, int)
+        first, offset = divmod(tile.offset, row)
+        inside = whole[first:, offset : offset + (tile.free_size - 1) * tile.strides[-1] + 1]
+        inside = inside[:, :: tile.strides[-1]]
+        found = inside.copy()
+        inside[...] = AROUND
+        assert (whole.astype(np.float64) == AROUND).all(), "bytes around the tile have changed"
+        return found
+
     def form(self, nki: str, **named: Any) -> Form:
         return self._form(nki, named)[0]
 
@@ -70,12 +111,17 @@ class Bench:
         operands = tuple(given[name] for name, _ in cls.operands)
         return self.table.form(cls, operands, tuple(given[a] for a in cls.attributes)), operands
 
-    def read(self, pattern: AccessPattern) -> NDArray[Any]:
+    def read(self, pattern: AccessPattern | Tensor) -> NDArray[Any]:
         """The whole tensor of a pattern, as stored."""
-        return self.machine.read(pattern.tensor)
+        return self.machine.read(pattern if isinstance(pattern, Tensor) else pattern.tensor)
 
     def values(self, pattern: AccessPattern) -> NDArray[np.float64]:
         return self.read(pattern).astype(np.float64)
+
+
+def small(shape: tuple[int, ...], kind: str, seed: int = 0) -> NDArray[Any]:
+    """Small integers that a type holds."""
+    return integers(shape, seed, 0 if kind.startswith("u") else -8)
 
 
 def integers(shape: tuple[int, ...], seed: int = 0, low: int = -8, high: int = 9) -> NDArray[Any]:

@@ -62,7 +62,7 @@ def test_the_keyword_of_nki_0_2_chooses_the_dma_of_gpsimd():
 
 
 def test_pairs_of_cores_exist_from_v3_on():
-    tile = "sendrecv: it exists from NeuronCore-v3 on, not on NeuronCore-v2"
+    tile = "sendrecv: it exists from NeuronCore-v3 on, this is NeuronCore-v2"
     with pytest.raises(HardwareLimitError, match=tile):
         nki.run_kernel(
             lambda: nisa.sendrecv(
