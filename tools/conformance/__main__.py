@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,9 @@ from tools.conformance.suites import NO_TESTS, VISIBLE, Options, Suite, read_sui
 
 MOST_CASES = 24
 MOST_INSTRUCTIONS = 20_000
+MOST_ELEMENTS = 1 << 24
 CASE_SECONDS = 300.0
+OUTCOMES = ("passed", "timed", "failed", "upstream", "skipped")
 _CRASHED = 2
 """From this exit code on, pytest itself did not come to an end (5 aside)."""
 
@@ -74,6 +76,7 @@ def conformance(
         records=output / "cases.jsonl",
         most_cases=0 if full else cases,
         most_instructions=0 if full else instructions,
+        most_elements=0 if full else MOST_ELEMENTS,
         case_seconds=0 if full else seconds,
         no_data=no_data,
         lnc=lnc,
@@ -116,52 +119,53 @@ def _run_file(suite: Suite, file: str, options: Options, output: Path) -> FileRe
 
 
 def _print(results: list[FileResult], missing: dict[str, str], options: Options) -> None:
-    columns = ("run", "passed", "timed", "failed", "skipped", "seconds")
-    rows = [(_short(r.file), *_counts(r), f"{r.seconds:.0f}") for r in results]
-    totals = [sum(int(row[i]) for row in rows) for i in range(1, len(columns))]
-    rows.append(("all", *totals, f"{sum(r.seconds for r in results):.0f}"))
-    chosen = f"at most {options.most_cases} cases of a file" if options.most_cases else "all cases"
-    print_table(
-        ("file", *columns),
-        rows,
-        title="Conformance",
-        right=columns,
-        caption=f"Chosen: {chosen}. Timed: recorded without data only, as they have more than "
-        f"{options.most_instructions:,} instructions."
-        if options.most_instructions
-        else f"Chosen: {chosen}, all executed.",
+    _print_counts(results, options)
+    failures = Counter(
+        (_short(result.file), _first_line(record.note))
+        for result, record in _with(results, "failed")
     )
-    causes = Counter(
-        (_short(r.file), _first_line(record.note))
-        for r in results
-        for record in r.records
-        if record.outcome == "failed"
-    )
-    if causes:
-        print_table(
-            ("file", "cases", "cause"),
-            [(file, count, cause) for (file, cause), count in causes.most_common()],
-            title="Failures",
-            right=("cases",),
-        )
-    for name, why in missing.items():
-        console().print(f"{name} did not run: {why}.")
+    if failures:
+        rows = [(file, count, cause) for (file, cause), count in failures.most_common()]
+        print_table(("file", "cases", "cause"), rows, title="Failures", right=("cases",))
+    blamed = sorted({(record.file, record.note) for _, record in _with(results, "upstream")})
+    if blamed:
+        print_table(("test", "why it cannot pass"), blamed, title="Upstream failures")
     print_table(
         ("defect upstream", "reason"),
         [(defect.name, defect.reason) for defect in DEFECTS],
         title="Shimmed in nki-library's harness",
     )
+    for name, why in missing.items():
+        console().print(f"{name} did not run: {why}.")
+
+
+def _print_counts(results: list[FileResult], options: Options) -> None:
+    columns = ("run", *OUTCOMES, "seconds")
+    rows = [(_short(r.file), *_counts(r), f"{r.seconds:.0f}") for r in results]
+    totals = [sum(int(row[i]) for row in rows) for i in range(1, len(columns))]
+    rows.append(("all", *totals, f"{sum(r.seconds for r in results):.0f}"))
+    chosen = f"at most {options.most_cases} cases of a file" if options.most_cases else "all cases"
+    timed = (
+        f"Timed: recorded without data, as they have more than {options.most_instructions:,} "
+        f"instructions or {options.most_elements:,} elements of input."
+        if options.most_instructions
+        else "All are executed."
+    )
+    caption = f"Chosen: {chosen}. {timed}"
+    print_table(("file", *columns), rows, title="Conformance", right=columns, caption=caption)
+
+
+def _with(results: list[FileResult], outcome: str) -> Iterator[tuple[FileResult, CaseRecord]]:
+    for result in results:
+        for record in result.records:
+            if record.outcome == outcome:
+                yield result, record
 
 
 def _counts(result: FileResult) -> tuple[int, ...]:
-    ran = result.count("passed", "timed", "failed")
-    return (
-        ran,
-        result.count("passed"),
-        result.count("timed"),
-        result.failed,
-        result.count("skipped"),
-    )
+    ran = result.count(*OUTCOMES) - result.count("skipped")
+    counts = (result.failed if name == "failed" else result.count(name) for name in OUTCOMES)
+    return (ran, *counts)
 
 
 def _short(file: str) -> str:
@@ -172,24 +176,17 @@ def _first_line(note: str | None) -> str:
     return (note or "broke off; see pytest.log").strip().splitlines()[0][:300]
 
 
+def _summary(result: FileResult) -> dict[str, Any]:
+    counts = zip(("run", *OUTCOMES), _counts(result), strict=True)
+    fields = ("suite", "file", "seconds", "exit_code")
+    return {**{name: getattr(result, name) for name in fields}, **dict(counts)}
+
+
 def _write(results: list[FileResult], missing: dict[str, str], path: Path) -> None:
-    document: dict[str, Any] = {
-        "files": [
-            {
-                **{key: value for key, value in asdict(result).items() if key != "records"},
-                **dict(
-                    zip(
-                        ("run", "passed", "timed", "failed", "skipped"),
-                        _counts(result),
-                        strict=True,
-                    )
-                ),
-            }
-            for result in results
-        ],
-        "failures": [
-            asdict(record) for r in results for record in r.records if record.outcome == "failed"
-        ],
+    document = {
+        "files": [_summary(result) for result in results],
+        "failures": [asdict(record) for _, record in _with(results, "failed")],
+        "upstream": [asdict(record) for _, record in _with(results, "upstream")],
         "not_run": missing,
         "shimmed": {defect.name: defect.reason for defect in DEFECTS},
     }

@@ -88,7 +88,7 @@ def _time_cases(
     """Run the files that rows are of; return why some cannot."""
     records.parent.mkdir(parents=True, exist_ok=True)
     records.unlink(missing_ok=True)
-    options = Options(records, 0, 0, 0, no_data=True, times=times)
+    options = Options(records, 0, 0, 0, 0, no_data=True, times=times)
     wanted, problems = {row.file for row in rows}, []
     for suite in suites:
         chosen = [file for file in suite.files if Path(file).name in wanted and only in file]

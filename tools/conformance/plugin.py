@@ -22,7 +22,12 @@ import pytest
 import emuron.compat
 from emuron.nki.kernel import Kernel
 from emuron.nki.launch import KernelRun, run_ranks
-from tools.conformance.defects import AFTER_IMPORT, ALIASED, BEFORE_COLLECTION
+from tools.conformance.defects import (
+    AFTER_IMPORT,
+    ALIASED,
+    BEFORE_COLLECTION,
+    why_it_cannot_pass,
+)
 from tools.conformance.records import CaseRecord, flat
 from tools.conformance.selection import selected
 from tools.conformance.times import MeasuredTime, read_times
@@ -43,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=20_000,
         help="time cases with more instructions, execute them not; 0 executes all",
+    )
+    group.addoption(
+        "--emuron-most-elements",
+        type=int,
+        default=0,
+        help="time cases with more elements of input, execute them not; 0 executes all",
     )
     group.addoption(
         "--emuron-most-cases",
@@ -120,6 +131,7 @@ class CaseRun:
         self.no_data: bool = config.getoption("--emuron-no-data")
         self.lnc: int | None = config.getoption("--emuron-lnc")
         self.most_instructions: int = config.getoption("--emuron-most-instructions")
+        self.most_elements: int = config.getoption("--emuron-most-elements")
         self.most_cases: int = config.getoption("--emuron-most-cases")
         self.seconds: float = config.getoption("--emuron-case-seconds")
         times: Path | None = config.getoption("--emuron-times")
@@ -165,6 +177,7 @@ class CaseRun:
             stem = Path(report.nodeid).stem.removeprefix("test_")
             record = CaseRecord(report.nodeid, "import", stem, outcome="failed")
             record.note = str(report.longrepr).strip().splitlines()[-1].removeprefix("E").strip()
+            _blame_upstream(record)
             record.append_to(self.path)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -175,6 +188,7 @@ class CaseRun:
         record.outcome = report.outcome
         if report.failed:
             record.note = _reason(report)
+            _blame_upstream(record)
         elif report.skipped:
             record.note = str(report.longrepr[-1]) if report.longrepr else None
         elif record.predicted_ps is not None and not record.executed:
@@ -202,8 +216,9 @@ class CaseRun:
             if self.path is not None:
                 other.append_to(self.path)
         self._time(record, kernel_args)
-        most = self.most_instructions
-        small = most == 0 or record.instructions is None or record.instructions <= most
+        small = _within(record.instructions, self.most_instructions) and _within(
+            _elements(kernel_args), self.most_elements
+        )
         record.executed = small and not self.no_data
         return record.executed
 
@@ -219,6 +234,16 @@ class CaseRun:
         else:
             record.instructions = made[0].timing.instructions
             record.predicted_ps = max(run.device_ps for run in made)
+
+
+def _within(count: int | None, most: int) -> bool:
+    return count is None or most == 0 or count <= most
+
+
+def _elements(kernel_args: Any) -> int:
+    """Return the elements of all arrays that a case's kernel is called with on one rank."""
+    inputs = _inputs(kernel_args, 0).values()
+    return sum(value.size for value in inputs if isinstance(value, np.ndarray))
 
 
 def _ranks(kernel_args: Any) -> int:
@@ -256,6 +281,14 @@ def _tables(item: pytest.Item) -> list[str]:
         rows = marker.args[1] if len(marker.args) > 1 else marker.kwargs.get("argvalues")
         names += [name for scope in scopes for name, value in scope.items() if value is rows]
     return names
+
+
+def _blame_upstream(record: CaseRecord) -> None:
+    """Tell a failure that the repository has wherever its tests run from the others."""
+    node = record.file if record.test == "import" else f"{record.file}::{record.test}"
+    why = why_it_cannot_pass(node)
+    if why is not None:
+        record.outcome, record.note = "upstream", why
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -20,7 +20,8 @@ class CaseRecord:
     `tables` names the lists of the test module whose row the case is, `params` its parameters,
     `arguments` what the kernel was called with ("bfloat16[1, 128]" for an array). `predicted_ps` is
     None where the kernel could not be timed; `note` then says why. `executed` tells whether it ran
-    with data; `outcome` is passed, failed, timed (without data) or skipped.
+    with data; `outcome` is passed, failed, timed (without data), skipped, or upstream for a failure
+    that the repository has wherever its tests run.
     """
 
     file: str

@@ -25,6 +25,7 @@ class Options:
     records: Path
     most_cases: int
     most_instructions: int
+    most_elements: int
     case_seconds: float
     no_data: bool = False
     lnc: int | None = None
@@ -86,7 +87,7 @@ class Suite:
         command += ["-p", self.plugin or "tools.conformance.cases", *_plugin_options(options)]
         if not own:
             command += [
-                *_library_options(self.copy),
+                *_library_options(self.copy, output.parent.resolve()),
                 *(("--platform-target", target) if target else ()),
             ]
         if options.jobs:
@@ -120,6 +121,7 @@ def _plugin_options(options: Options) -> list[str]:
         "--emuron-records": options.records.resolve(),
         "--emuron-most-cases": options.most_cases,
         "--emuron-most-instructions": options.most_instructions,
+        "--emuron-most-elements": options.most_elements,
         "--emuron-case-seconds": options.case_seconds,
         "--emuron-lnc": options.lnc,
         "--emuron-times": options.times.resolve() if options.times else None,
@@ -128,17 +130,20 @@ def _plugin_options(options: Options) -> list[str]:
     return [*words, *(["--emuron-no-data"] if options.no_data else [])]
 
 
-def _library_options(copy: Path) -> list[str]:
+def _library_options(copy: Path, folder: Path) -> list[str]:
+    """Return the library's own settings; all that its harness writes goes into a folder."""
     settings = copy / "test" / "pytest.ini"
     return [
         *("-c", str(settings), "--rootdir", str(copy / "test")),
         *("--test-mode", "simulation", "--force-local-cleanup"),
+        *("--output-directory", str(folder / "outputs"), "-o", f"artifacts_dir={folder}"),
     ]
 
 
 def _environment(folders: Sequence[Path]) -> dict[str, str]:
     return {
         **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join(map(str, folders)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
