@@ -21,6 +21,7 @@ from emuron.nki.scheduling import schedule
 from emuron.nki.subset import enforce
 from emuron.nki.target import target_chip
 from emuron.nki.unwritten import gives_poison
+from emuron.nki.versions import held_to
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine, Storage
@@ -65,14 +66,17 @@ def run_kernel(
     execute: bool = True,
     backend: str = "numpy",
     collect: bool = True,
+    nki_version: str | None = None,
 ) -> KernelRun:
     """Record a kernel on `target` (default: trn2), run it with data if `execute`, and time it.
 
     Array arguments (NumPy, PyTorch, JAX; with execute=False also `ShapeDtype`) become tensors in
     HBM; those that the kernel writes to are updated in place. Tensors that it returns must lie in
-    shared_hbm. `collect` keeps the trace. Errors name the kernel's source line.
+    shared_hbm. `collect` keeps the trace; `nki_version` holds the kernel to a version of NKI (see
+    `strict`). Errors name the kernel's source line.
     """
-    run = record_kernel(kernel, args, kwargs or {}, target, execute, backend)
+    with held_to(nki_version):
+        run = record_kernel(kernel, args, kwargs or {}, target, execute, backend)
     return timed(run, collect)
 
 

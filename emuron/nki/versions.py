@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -55,6 +55,13 @@ def strict(version: str | None) -> Iterator[None]:
         yield
     finally:
         _held.reset(token)
+
+
+@contextmanager
+def held_to(version: str | None) -> Iterator[None]:
+    """Hold kernels as `strict` does; with None leave what holds already."""
+    with nullcontext() if version is None else strict(version):
+        yield
 
 
 def held_version() -> str | None:

@@ -159,3 +159,40 @@ def test_a_file_that_cannot_run_is_explained(emuron, tmp_path, text, words):
     code, _, err = emuron("kernel", "run", path)
     assert code == 2
     assert [word for word in words if word not in err.replace("\n", " ")] == []
+
+
+OLD_FILE = """
+import numpy as np
+import emuron.nki as nki
+import emuron.nki.isa as nisa
+import emuron.nki.language as nl
+
+def old(x):
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    if x is out:
+        return None
+    tile = nl.ndarray(x.shape, x.dtype, buffer="sbuf")
+    nisa.dma_copy(tile, x)
+    nisa.dma_copy(out, tile)
+    return out
+
+def cases():
+    return [nki.Case("old", old, (np.ones((2, 3), np.float32),))]
+"""
+
+
+def test_outdated_forms_and_the_subset_warn_or_are_refused(emuron, tmp_path):
+    file = tmp_path / "old.py"
+    file.write_text(OLD_FILE)
+    code, _, err = emuron("kernel", "run", file)
+    assert code == 0
+    assert err.count("Warning: old.py:11: a memory given as a string is of NKI 0.2") == 1
+    code, _, err = emuron("kernel", "run", file, "--nki-version", "0.6")
+    assert code == 2
+    assert "held to NKI 0.6: name it, such as nl.sbuf" in " ".join(err.split())
+    code, _, err = emuron("kernel", "run", file, "--subset", "warn")
+    assert code == 0
+    assert "Warning: old.py:9: `is` with anything but None is refused" in err
+    code, _, err = emuron("kernel", "run", file, "--subset", "error")
+    assert code == 2
+    assert "Compare with ==" in " ".join(err.split())

@@ -106,6 +106,17 @@ def test_arithmetic_with_registers_warns_when_held_to_0_6():
         launched(body, "0.6")
 
 
+def test_a_launch_can_be_held():
+    def kernel(a):
+        return nl.add(a, a)
+
+    for held in (nki.strict("0.6"), nki.strict(None)):
+        with held, pytest.raises(UsageError, match=r"held to NKI 0\.2"):
+            nki.run_kernel(kernel, (A,), nki_version="0.2")
+    with nki.strict("0.2"), pytest.raises(UsageError, match=r"held to NKI 0\.2"):
+        nki.run_kernel(kernel, (A,))
+
+
 def test_the_environment_holds_every_launch(monkeypatch):
     monkeypatch.setenv(VERSION_VARIABLE, "0.2")
     with pytest.raises(UsageError, match=r"held to NKI 0\.2"):
