@@ -15,7 +15,7 @@ from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index, base_of
 from emuron.isa.tensor import AccessPattern, Indirection, MemoryRegion
 from emuron.nki.registers import VirtualRegister
-from emuron.numerics.dtypes import DType
+from emuron.nki.reinterpretation import offset_in
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def raw_pattern(
     new = view.dtype if dtype is None else to_dtype(dtype)
     pairs = _pairs(pattern, view.name)
     if offset is None:
-        start = _rescaled(view, new)
+        start = offset_in(view, new)
     else:
         start = offset if isinstance(offset, Affine) else operator.index(offset)
         if base_of(view.offset) != 0:
@@ -125,19 +125,6 @@ def _pairs(pattern: Sequence[Any], name: str) -> list[tuple[int, int]]:
             "with counts of at least 1, slowest first, such as [[512, 128], [1, 512]]."
         )
     return pairs
-
-
-def _rescaled(view: NkiTensor, new: DType) -> Index:
-    """Return the offset of a view counted in elements of another dtype."""
-    old, size = view.dtype.itemsize, new.itemsize
-    if old == size:
-        return view.offset
-    if isinstance(view.offset, Affine) or view.offset * old % size:
-        raise UsageError(
-            f"ap: the offset of {view.name}, {view.offset} elements of {view.dtype}, is no whole "
-            f"number of {new} elements. Give offset=."
-        )
-    return view.offset * old // size
 
 
 def with_offset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,17 @@ def completed(keys: tuple[Any, ...], ndim: int, name: str) -> tuple[Any, ...]:
     return (*keys[:at], *[slice(None)] * (ndim - given), *rest)
 
 
+def ints(values: Any, what: str) -> tuple[int, ...]:
+    """Return a sequence of ints (NumPy's too) as a tuple; raise UsageError for anything else."""
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise UsageError(f"{what} is {values!r}; give a tuple of ints.") from None
+
+
 def exact_split(size: int, shape: Sequence[int], name: str) -> tuple[int, ...]:
     """Return `shape` with one −1 worked out, if its product is `size`; else raise UsageError."""
-    counts = tuple(int(count) for count in shape)
+    counts = ints(shape, f"The new shape of {name}")
     known = prod(count for count in counts if count != -1)
     if counts.count(-1) == 1 and known and size % known == 0:
         counts = tuple(size // known if count == -1 else count for count in counts)
@@ -86,8 +95,8 @@ def rearranged(
     wanted = [name for entry in target for name in _names(entry)]
     if sorted(wanted) != sorted(names):
         raise UsageError(
-            f"rearrange: {tuple(source)} names {', '.join(names)}; {tuple(target)} names "
-            f"{', '.join(wanted)}. Both must name the same dimensions, each once."
+            f"rearrange {view.name}: {tuple(source)} names {', '.join(names)}; {tuple(target)} "
+            f"names {', '.join(wanted)}. Both must name the same dimensions, each once."
         )
     made = split.permute([names.index(name) for name in wanted])
     for axis, entry in enumerate(target):

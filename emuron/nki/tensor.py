@@ -11,13 +11,14 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from emuron.errors import OutOfBoundsError, UsageError
-from emuron.isa.affine import Affine, Index
+from emuron.isa.affine import Index
 from emuron.isa.tensor import AccessPattern, Indirection, Tensor
 from emuron.nki.dynamic import check_pattern, raw_pattern, rows, shifted, with_offset
 from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice, Key, resolve
 from emuron.nki.recorder import active_recorder, recorder
-from emuron.nki.shapes import completed, exact_split, rearranged, reshaped_strides
+from emuron.nki.reinterpretation import reinterpreted
+from emuron.nki.shapes import completed, exact_split, ints, rearranged, reshaped_strides
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
@@ -222,7 +223,8 @@ class NkiTensor(AccessPattern):
     @form_of("views")
     def permute(self, dims: Sequence[int]) -> NkiTensor:
         """Return a view with permuted dimensions; on chip dims[0] must be 0."""
-        order = tuple(d + self.ndim if d < 0 else d for d in dims)
+        given = ints(dims, f"permute: the order of dimensions of {self.name}")
+        order = tuple(d + self.ndim if d < 0 else d for d in given)
         if sorted(order) != list(range(self.ndim)):
             raise UsageError(
                 f"permute({list(dims)}) does not name each of the {self.ndim} dimensions of "
@@ -244,12 +246,19 @@ class NkiTensor(AccessPattern):
                 f"broadcast needs dimension {axis} of {self.tensor.name} to have size 1; it has "
                 f"{self.shape[axis]}."
             )
-        return self._replaced(axis, axis + 1, (size,), (0,))
+        if operator.index(size) < 1:
+            raise UsageError(f"broadcast of {self.name} to size {size}; sizes are at least 1.")
+        return self._replaced(axis, axis + 1, (operator.index(size),), (0,))
 
     @form_of("views")
     def expand_dim(self, dim: int) -> NkiTensor:
         """Return a view with a dimension of size 1 inserted before `dim`."""
         axis = dim + self.ndim + 1 if dim < 0 else dim
+        if not 0 <= axis <= self.ndim:
+            raise OutOfBoundsError(
+                f"expand_dim: a dimension of {self.name} can be inserted at 0 to {self.ndim}, not "
+                f"{dim}."
+            )
         if axis == 0:
             self._refuse_partitions(axis, "expand_dim")
         return self._replaced(axis, axis, (1,), (0,))
@@ -260,7 +269,9 @@ class NkiTensor(AccessPattern):
         axis = self._axis(dim, "squeeze_dim")
         self._refuse_partitions(axis, "squeeze_dim")
         if self.shape[axis] != 1:
-            raise UsageError(f"squeeze_dim: dimension {axis} has size {self.shape[axis]}, not 1.")
+            raise UsageError(
+                f"squeeze_dim: dimension {axis} of {self.name} has size {self.shape[axis]}, not 1."
+            )
         return self._replaced(axis, axis + 1, (), ())
 
     @form_of("views")
@@ -280,6 +291,10 @@ class NkiTensor(AccessPattern):
         """Return a view with dimensions `start_dim` … `end_dim`, dense together, made one."""
         first, last = self._axis(start_dim, "flatten_dims"), self._axis(end_dim, "flatten_dims")
         self._refuse_partitions(first, "flatten_dims")
+        if last < first:
+            raise UsageError(
+                f"flatten_dims({start_dim}, {end_dim}) of {self.name}: the first comes first."
+            )
         count = prod(self.shape[first : last + 1])
         strides = reshaped_strides(
             self.shape[first : last + 1], self.strides[first : last + 1], (count,), self.tensor.name
@@ -310,29 +325,7 @@ class NkiTensor(AccessPattern):
 
     def view(self, dtype: object) -> NkiTensor:
         """Return the same bytes as another dtype; the last dimension scales by the size ratio."""
-        new = to_dtype(dtype)
-        if self.indirection is not None:
-            raise UsageError(
-                f"view: {self.name} is addressed at run time; view it as {new} before that."
-            )
-        old_size, new_size = self.dtype.itemsize, new.itemsize
-        last = self.shape[-1] * old_size
-        outer = (*self.strides[:-1], self.offset)
-        if old_size != new_size and (
-            last % new_size
-            or self.strides[-1] != 1
-            or isinstance(self.offset, Affine)
-            or any(int(step) * old_size % new_size for step in outer)  # type: ignore[arg-type]
-        ):
-            raise UsageError(
-                f"Cannot view {self!r} as {new}: the last dimension must be contiguous and its "
-                f"{last} bytes, the offset and the strides multiples of {new_size} bytes."
-            )
-        if old_size == new_size:
-            return self._like(self.shape, self.strides, self.offset, new)
-        strides = tuple(step * old_size // new_size for step in self.strides[:-1])
-        offset = operator.index(self.offset) * old_size // new_size  # type: ignore[arg-type]
-        return self._like((*self.shape[:-1], last // new_size), (*strides, 1), offset, new)
+        return reinterpreted(self, to_dtype(dtype))
 
     reinterpret_cast = view
 
