@@ -98,6 +98,10 @@ class RaceError(EmuronError):
     """Two accesses to the same bytes, one of them a write, that nothing orders."""
 
 
+class RaceWarning(UserWarning):
+    """A race that was asked to be told only, or two values that one transfer puts in one place."""
+
+
 class DeadlockError(EmuronError):
     """A wait that nothing can end."""
 

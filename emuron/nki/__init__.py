@@ -22,6 +22,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "run_kernel": "emuron.nki.launch",
         "run_ranks": "emuron.nki.launch",
         "assume_registers": "emuron.nki.registers",
+        "races": "emuron.nki.race_checks",
         "Case": "emuron.nki.cases",
         "KernelRun": "emuron.nki.launch",
         "ShapeDtype": "emuron.nki.arrays",

@@ -82,9 +82,13 @@ class Seat:
 
 
 class Team:
-    """The cores that run a kernel together: `cores` of each of `ranks` ranks."""
+    """The cores that run a kernel together: `cores` of each of `ranks` ranks.
+
+    `on_meeting` is called with each rank whose cores all take part in a meeting, before it.
+    """
 
     def __init__(self, cores: int, ranks: int, ops: Backend | None = None) -> None:
+        self.on_meeting: Callable[[int], None] | None = None
         self.cores = cores
         self.ranks = ranks
         self.tensors: dict[tuple[int, str, int], Tensor] = {}
@@ -170,6 +174,10 @@ class Team:
         brought = {core: data for core, (_, data) in meeting.parts.items() if data is not None}
         first = next(iter(parts.values()))
         first.agree(parts)
+        if self.on_meeting is not None:
+            present = Counter(core.rank for core in parts)
+            for rank in [r for r, count in present.items() if count == self.cores]:
+                self.on_meeting(rank)
         if brought:
             read = {core: self._blaming(core, data.read) for core, data in brought.items()}
             results = first.exchange(self._ops, parts, read)

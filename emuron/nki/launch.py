@@ -10,12 +10,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from emuron.errors import EmuronError, UsageError
+from emuron.errors import (
+    DeadlockError,
+    EmuronError,
+    RaceError,
+    UninitializedReadError,
+    UsageError,
+)
 from emuron.hardware.chip import Chip
 from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arguments import Arguments
 from emuron.nki.cores import Team
+from emuron.nki.race_checks import race_reporter
 from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.scheduling import schedule
 from emuron.nki.subset import enforce
@@ -26,6 +33,7 @@ from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.memory import Placement, place
+from emuron.sim.races import RaceWatch
 from emuron.sim.timing import TimingResult, TimingSimulator
 
 Inputs = Sequence[Any] | Mapping[str, Any]
@@ -191,30 +199,42 @@ class _Launch:
             )
         self.team = Team(cores, len(calls), self.backend)
         self.ranks = [self._rank(*call, rank) for rank, call in enumerate(calls)]
+        self.team.on_meeting = self._met
 
     def _rank(self, args: Sequence[Any], kwargs: Mapping[str, Any], rank: int) -> _Rank:
         shared: dict[Tensor, Storage] = {}
-        recorders, machines = [], []
-        for seat in self.team.of_rank(rank):
-            executor = None
-            if self.backend is not None:
-                machines.append(
-                    Machine(
-                        self.chip.core,
-                        self.backend,
-                        shared=shared,
-                        meet=seat.meet,
-                        poison=gives_poison(),
-                    )
-                )
-                executor = FunctionalSimulator(machines[-1])
-            recorder = Recorder(self.chip.core, self.name, executor, self.grid, seat)
+        core, seats = self.chip.core, self.team.of_rank(rank)
+        recorders = [Recorder(core, self.name, None, self.grid, seat) for seat in seats]
+        machines = []
+        for seat, recorder in zip(seats, recorders, strict=True):
             seat.place = recorder.place
-            recorders.append(recorder)
+            if self.backend is not None:
+                poison = gives_poison()
+                made = Machine(core, self.backend, shared=shared, meet=seat.meet, poison=poison)
+                recorder.executor = FunctionalSimulator(made)
+                machines.append(made)
+        watch = self._watch(recorders, machines)
         alone = self.team.cores == 1
         region = MemoryRegion.private_hbm if alone else MemoryRegion.shared_hbm
         arguments = Arguments(recorders[0], machines[0] if machines else None, region)
-        return _Rank(args, kwargs, recorders, arguments)
+        return _Rank(args, kwargs, recorders, arguments, watch)
+
+    def _watch(self, recorders: list[Recorder], machines: list[Machine]) -> RaceWatch | None:
+        """Return what finds races between two cores; None if none are looked for."""
+        report = race_reporter()
+        if self.team.cores < 2 or report is None:
+            return None
+        contents = machines[0].stored if machines else None
+        watch = RaceWatch([recorder.program for recorder in recorders], report, contents)
+        for number, machine in enumerate(machines):
+            recorders[number].executor = watch.executor(number, machine)
+        return watch
+
+    def _met(self, rank: int) -> None:
+        """Check for races when all cores of a rank meet."""
+        watch = self.ranks[rank].watch
+        if watch is not None:
+            watch.meet()
 
     def run(self) -> list[Recording]:
         """Run the kernel on all cores; return a recording for each rank."""
@@ -230,6 +250,9 @@ class _Launch:
             for recorder in rank.recorders
         ]
         returned = self.team.run(functions)
+        for rank in self.ranks:
+            if rank.watch is not None:
+                rank.watch.finish()
         first_of_each = returned[:: self.team.cores]
         made = [self._recording(*pair) for pair in zip(self.ranks, first_of_each, strict=True)]
         for observer in _observers.get():
@@ -261,12 +284,16 @@ class _Launch:
 
 @dataclass(slots=True, eq=False)
 class _Rank:
-    """One rank of a launch: what it is given, and the recorders of its cores."""
+    """One rank of a launch: what it is given, and the recorders of its cores.
+
+    `watch` finds races between them, None if there is one core or none are looked for.
+    """
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     recorders: list[Recorder]
     arguments: Arguments
+    watch: RaceWatch | None
 
 
 def _parameter_names(kernel: Callable[..., Any]) -> list[str]:
@@ -280,13 +307,22 @@ def _completed(names: list[str], count: int) -> list[str]:
 
 
 def _name_line(error: EmuronError, recorder: Recorder) -> None:
-    """Put the kernel's own source line, innermost, and the core before an error's message."""
+    """Put the kernel's own source line, innermost, and the core before an error's message.
+
+    A race or a deadlock concerns several lines, which its message names.
+    """
+    if isinstance(error, RaceError | DeadlockError):
+        return
     place = source_place(error.__traceback__)
     if place is not None and error.args:
         seat = recorder.seat
         if seat is not None and seat.name:
             place = f"{place} ({seat.name})"
-        error.args = (f"{place}: {error.args[0]}", *error.args[1:])
+        message = f"{place}: {error.args[0]}"
+        shared = seat is not None and seat.cores > 1 and "shared_hbm" in message
+        if shared and isinstance(error, UninitializedReadError):
+            message += " If the other core writes it, put nisa.core_barrier between the two."
+        error.args = (message, *error.args[1:])
 
 
 def source_place(traceback: TracebackType | None) -> str | None:

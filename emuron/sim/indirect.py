@@ -118,6 +118,10 @@ def row_indirect_plan(form: Form, machine: Machine) -> Step:
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
         starts = [r.starts(machine, storages, offsets) for r in (dst, *sources)]
+        if machine.on_address is not None:
+            for rows, first in zip((dst, *sources), starts, strict=True):
+                if rows.rule is not None:
+                    machine.on_address(first)
         if not skip:
             for rows, first in zip((dst, *sources), starts, strict=True):
                 rows.refuse_illegal(first)

@@ -162,6 +162,8 @@ class Machine:
         self._poison = poison
         self._shared: dict[Tensor, Storage] = {} if shared is None else shared
         self._meet = meet
+        self.on_address: Callable[[Any], None] | None = None
+        """Gets the place of each operand that is addressed at run time, or those of its rows."""
         self.backend: Backend = get_backend(backend) if isinstance(backend, str) else backend
         self.policy = policy
         self.ops: Any = (
@@ -287,6 +289,11 @@ class Machine:
         if found is None:
             found = self._scratch[slot, shape] = np.empty(shape, np.float32)
         return found
+
+    def stored(self, tensor: Tensor) -> Bytes:
+        """Return the bytes of a tensor in HBM as they are, written or not."""
+        storage = self.storage(tensor)
+        return storage.memory.buffer[storage.base : storage.base + storage.nbytes]
 
     def next_counter(self) -> int:
         """Return the next number of the stochastic-rounding sequence."""

@@ -54,6 +54,8 @@ def plan(form: Form, machine: Machine) -> Step:
                     "Correct the index, or use oob_mode.skip where the instruction has it."
                 )
             moved[k] += index * rule.stride
+            if machine.on_address is not None:
+                machine.on_address(moved[k])
         step(storages, moved)
 
     return shifted
