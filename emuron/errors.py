@@ -36,6 +36,10 @@ class UsageError(EmuronError):
     """An argument or option that cannot be what the user meant."""
 
 
+class WrongCallError(UsageError, TypeError):
+    """A call of an nki function with arguments that it cannot take (a TypeError in Python)."""
+
+
 class FrozenRegisterError(UsageError, AssertionError):
     """A write to the register that counts a dynamic loop (an AssertionError in NKI)."""
 

@@ -42,6 +42,11 @@ def affine_values(
 
 
 def _check_pattern(instruction: Instruction, pattern: Pattern, elements: int) -> None:
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pattern):
+        raise instruction.refuse(
+            f"pattern is {list(pattern)}",
+            "Give a list of [step, count] pairs, such as [[1, 512]].",
+        )
     if len(pattern) > PATTERN_DIMENSIONS:
         raise instruction.refuse(
             f"pattern has {len(pattern)} dimensions; the limit is {PATTERN_DIMENSIONS}",

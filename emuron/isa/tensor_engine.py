@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
 FP32_TYPES = ("float32", "tfloat32")  # four passes, and never mixed with narrower operands
+PERF_MODES = ("none", "double_row")
 DOUBLE_ROW_TYPES = ("float8_e4m3", "float8_e5m2", "float8_e4m3fn")
 
 
@@ -111,6 +112,7 @@ class NcMatmul(Instruction):
         limits.check_tile(self, core, "stationary", limits.SBUF)
         limits.check_tile(self, core, "moving", limits.SBUF)
         limits.check_tile(self, core, "dst", limits.PSUM)
+        limits.check_operator(self, "perf_mode", PERF_MODES)
         _check_matmul_dtypes(self, core)
         _check_matmul_shape(self, core)
         check_bank(self, core, self.dst)

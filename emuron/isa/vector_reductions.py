@@ -128,6 +128,10 @@ class TensorScalarReduce(Instruction):
         limits.check_arithmetic(self, "op0")
         limits.check_operator(self, "reduce_op", REDUCTIONS)
         limits.check_operator(self, "reduce_cmd", REDUCE_COMMANDS)
+        if self.reverse0:
+            raise self.refuse(
+                "reverse0=True is not supported", "Swap the operands with tensor_scalar first."
+            )
         check_initial(self, "reduce_init")
 
     def compute(

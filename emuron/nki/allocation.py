@@ -14,6 +14,8 @@ from emuron.numerics.dtypes import DType
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
+_WIDEST_BYTES = 4  # NKI 0.6, data types: there are none of 64 bits on chip
+
 Address = tuple[int, int] | int
 
 
@@ -28,6 +30,11 @@ def check_size(
             f"Tensor {name} of shape {list(shape)} has {shape[0]} rows in its first dimension, "
             f"but {buffer.value} has {core.partitions} partitions. "
             f"Split dimension 0 into tiles of at most {core.partitions} rows."
+        )
+    if dtype not in core.dtypes and dtype.itemsize > _WIDEST_BYTES:
+        raise HardwareLimitError(
+            f"Tensor {name} is {dtype}: on chip an element has at most {_WIDEST_BYTES} bytes. "
+            f"Use a type of NeuronCore-{core.version}: {', '.join(core.dtypes)}."
         )
     needed = prod(shape[1:]) * dtype.itemsize
     limit = capacity(core, buffer)

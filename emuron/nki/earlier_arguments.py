@@ -9,8 +9,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from emuron.errors import UsageError
-from emuron.isa.dma import DEFAULT_AXES
+from emuron.errors import HardwareLimitError, UsageError
+from emuron.isa.dma import DEFAULT_AXES, DmaCompute
 from emuron.isa.tensor import AccessPattern
 from emuron.nki.earlier_forms import use
 from emuron.nki.enums import dma_engine, oob_mode
@@ -68,6 +68,12 @@ def _dma_compute(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
     sources = list(keywords.pop("srcs", ()))
     if not sources:
         raise UsageError("dma_compute: srcs is empty; give at least one source.")
+    most = sum(name.startswith("src") for name, _ in DmaCompute.operands)
+    if len(sources) > most:
+        raise HardwareLimitError(
+            f"dma_compute: srcs has {len(sources)} tensors; the limit is {most}. Add them in "
+            "several steps."
+        )
     keywords.update({f"src{number}": source for number, source in enumerate(sources)})
     return (), keywords
 

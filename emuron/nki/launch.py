@@ -29,6 +29,7 @@ from emuron.nki.subset import enforce
 from emuron.nki.target import target_chip
 from emuron.nki.unwritten import gives_poison
 from emuron.nki.versions import held_to
+from emuron.nki.wrong_calls import wrong_call
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine, Storage
@@ -278,6 +279,12 @@ class _Launch:
             except EmuronError as error:
                 _name_line(error, recorder)
                 raise
+            except TypeError as error:
+                wrong = wrong_call(error)
+                if wrong is None:
+                    raise
+                _name_line(wrong.with_traceback(error.__traceback__), recorder)
+                raise wrong from error
         recorder.finish()
         return returned
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from emuron.errors import FrozenRegisterError, UsageError
+from emuron.errors import FrozenRegisterError, UsageError, WrongCallError
 from emuron.isa.control import LoopBranch, RegisterLoad, RegisterMove, RegisterStore
 from emuron.isa.tensor import AccessPattern, MemoryRegion
 from emuron.nki.earlier_forms import use
@@ -236,6 +236,12 @@ def _checked(start: Bound, stop: Bound, step: int) -> Iterator[VirtualRegister]:
     """Return the counters of a dynamic loop where one may stand and the step is legal."""
     if isinstance(step, VirtualRegister) or operator.index(step) < 1:
         raise FrozenRegisterError(f"A dynamic loop's step={step!r} must be an int of at least 1.")
+    for bound in (start, stop):
+        if not hasattr(bound, "__index__"):
+            raise WrongCallError(
+                f"A dynamic loop's bound is {bound!r:.80}; it must be an int or a register. Load a "
+                "tile's element with nisa.register_load."
+            )
     refuse_ordered("A dynamic loop")
     return _counters(recorder(), start, stop, operator.index(step))
 

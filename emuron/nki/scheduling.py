@@ -32,13 +32,20 @@ class NkiInstruction:
         """Let the instruction begin after others, issued earlier, have ended; return self."""
         use("depends_on")
         for producer in producers:
+            if not isinstance(producer, NkiInstruction):
+                raise UsageError(
+                    f"depends_on: {producer!r} is no instruction. Give what an nki.isa function "
+                    "returned."
+                )
             recorder().program.order(self.row, producer.row)
         return self
 
 
 def label(name: str, row: int) -> None:
-    """Note the name that a kernel gave an instruction (`name=`)."""
-    recorder().program.labels.setdefault(str(name), []).append(row)
+    """Note the name that a kernel gave an instruction (`name=`); raise UsageError for no string."""
+    if not isinstance(name, str):
+        raise UsageError(f"The name={name!r} of an instruction must be a string.")
+    recorder().program.labels.setdefault(name, []).append(row)
 
 
 def issued(row: int, name: str | None) -> NkiInstruction:

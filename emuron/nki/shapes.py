@@ -17,8 +17,12 @@ def completed(keys: tuple[Any, ...], ndim: int, name: str) -> tuple[Any, ...]:
     """Return one key for each dimension: `...` and missing trailing keys become full slices."""
     dots = [axis for axis, item in enumerate(keys) if item is Ellipsis]
     given = len(keys) - len(dots)
-    if given > ndim or len(dots) > 1:
-        raise UsageError(f"{name} has {ndim} dimensions, not the {len(keys)} indexed.")
+    if len(dots) > 1:
+        raise UsageError(f"The index of {name} has {len(dots)} ellipses (…). Use one at most.")
+    if given > ndim:
+        raise UsageError(
+            f"{name} has {ndim} dimensions, not the {given} indexed. Leave {given - ndim} out."
+        )
     at = dots[0] if dots else given
     rest = keys[at + 1 :] if dots else ()
     return (*keys[:at], *[slice(None)] * (ndim - given), *rest)

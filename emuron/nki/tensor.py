@@ -178,6 +178,18 @@ class NkiTensor(AccessPattern):
     __truediv__ = __rtruediv__ = __matmul__ = __pow__ = _refuse_operator
     __lt__ = __le__ = __gt__ = __ge__ = _refuse_operator
 
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise UsageError(
+            f"Tensor {self.tensor.name} is no NumPy array: its contents exist on the device only. "
+            "Return it from the kernel, or print it with nl.device_print."
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise UsageError(
+            f"Tensor {self.tensor.name} cannot be iterated over. Loop over "
+            f"range({self.shape[0]}) and take slices."
+        )
+
     def is_contiguous(self) -> bool:
         """Return whether the view is dense in row-major order (on chip, its free dimensions)."""
         expected = 1
