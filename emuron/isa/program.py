@@ -170,8 +170,8 @@ class Program:
         """Return whether another program has the same instructions on tensors alike."""
         return (
             self.table.is_like(other.table)
-            and [(t.shape, t.dtype, t.buffer) for t in self.tensors]
-            == [(t.shape, t.dtype, t.buffer) for t in other.tensors]
+            and self.orders == other.orders
+            and list(map(_made, self.tensors)) == list(map(_made, other.tensors))
             and _alike(self.body, other.body)
         )
 
@@ -218,6 +218,12 @@ def _alike(some: list[Block | Loop], others: list[Block | Loop]) -> bool:
         elif a.columns != b.columns:
             return False
     return True
+
+
+def _made(tensor: Tensor) -> tuple[object, ...]:
+    """Return what a tensor was made with, where the user placed it, not an allocator."""
+    address = tensor.address if tensor.aliases else None
+    return tensor.shape, tensor.dtype, tensor.buffer, tensor.role, address
 
 
 def _count(body: list[Block | Loop]) -> int:

@@ -33,7 +33,7 @@ from emuron.nki.wrong_calls import wrong_call
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine, Storage
-from emuron.sim.memory import Placement, place
+from emuron.sim.memory import Placement, place_cores
 from emuron.sim.races import RaceWatch
 from emuron.sim.timing import TimingResult, TimingSimulator
 
@@ -122,7 +122,7 @@ def _alike(some: tuple[Program, ...], others: tuple[Program, ...]) -> bool:
 
 def timed(run: Recording, collect: bool, rank: int = 0) -> KernelRun:
     """Return a recording of a rank with the places of its tensors and its time."""
-    placements = [place(program) for program in run.programs]
+    placements = place_cores(run.programs)
     timing = TimingSimulator(run.chip).run_cores(run.programs, rank=rank, collect=collect)
     return KernelRun(run.outputs, run.programs, run.chip, placements[0], timing)
 

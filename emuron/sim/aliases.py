@@ -23,33 +23,37 @@ def extent(tensor: Tensor) -> Extent:
 
 def clusters(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
     """Return the groups of placed tensors that overlap, directly or through each other."""
-    by_region: dict[MemoryRegion, list[Tensor]] = {}
+    by_region: dict[MemoryRegion, dict[Extent, list[Tensor]]] = {}
     for tensor in tensors:
-        by_region.setdefault(tensor.buffer, []).append(tensor)
-    return [group for local in by_region.values() for group in _clusters(local)]
+        by_region.setdefault(tensor.buffer, {}).setdefault(extent(tensor), []).append(tensor)
+    groups = [
+        [tensor for own in together for tensor in local[own]]
+        for local in by_region.values()
+        for together in _clusters(list(local))
+    ]
+    return [group for group in groups if len(group) > 1]
 
 
-def _clusters(local: list[Tensor]) -> list[list[Tensor]]:
-    """Return the groups of one memory, by a sweep over its bytes."""
-    leader = {tensor: tensor for tensor in local}
+def _clusters(extents: list[Extent]) -> list[list[Extent]]:
+    """Return the extents of one memory in groups that overlap, by a sweep over its bytes."""
+    leader = {own: own for own in extents}
 
-    def root(tensor: Tensor) -> Tensor:
-        while leader[tensor] is not tensor:
-            leader[tensor] = tensor = leader[leader[tensor]]
-        return tensor
+    def root(own: Extent) -> Extent:
+        while leader[own] != own:
+            leader[own] = own = leader[leader[own]]
+        return own
 
-    active: list[tuple[Extent, Tensor]] = []
-    for tensor in sorted(local, key=lambda t: extent(t)[2]):
-        own = extent(tensor)
-        active = [entry for entry in active if entry[0][3] > own[2]]
-        for other, neighbour in active:
+    active: list[Extent] = []
+    for own in sorted(extents, key=lambda found: found[2]):
+        active = [other for other in active if other[3] > own[2]]
+        for other in active:
             if other[0] < own[1] and own[0] < other[1]:
-                leader[root(neighbour)] = root(tensor)
-        active.append((own, tensor))
-    groups: dict[Tensor, list[Tensor]] = {}
-    for tensor in local:
-        groups.setdefault(root(tensor), []).append(tensor)
-    return [group for group in groups.values() if len(group) > 1]
+                leader[root(other)] = root(own)
+        active.append(own)
+    groups: dict[Extent, list[Extent]] = {}
+    for own in extents:
+        groups.setdefault(root(own), []).append(own)
+    return list(groups.values())
 
 
 class Spaces:

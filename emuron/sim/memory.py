@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,6 +54,22 @@ def place(program: Program) -> Placement:
         regions.append([(life, *_extent(life.tensor, core)) for life in local])
     set_rivals(regions)
     return _usage(regions)
+
+
+def place_cores(programs: Sequence[Program]) -> list[Placement]:
+    """Place the tensors of the programs of several cores, as `place` does for each.
+
+    Programs that are alike get the same places.
+    """
+    models = [next(p for p in programs if p is own or p.is_like(own)) for own in programs]
+    placed = {id(model): place(model) for model in {id(m): m for m in models}.values()}
+    for program, model in zip(programs, models, strict=True):
+        if program is not model:
+            of_model = dict(zip(model.tensors, program.tensors, strict=True))
+            for theirs, own in of_model.items():
+                own.address = theirs.address
+                own.rivals = tuple(of_model[rival] for rival in theirs.rivals)
+    return [placed[id(model)] for model in models]
 
 
 def _place_region(program: Program, region: MemoryRegion, capacity: int, local: list[Life]) -> None:
@@ -123,17 +141,17 @@ def _levels(local: list[Placed]) -> dict[int, int]:
     """Return the bytes in use from each row on at which they change."""
     borders = sorted({byte for _, start, end in local for byte in (start, end)})
     number = {byte: i for i, byte in enumerate(borders)}
-    sizes = np.diff(borders)
-    owners = np.zeros(len(sizes), np.int64)
-    changes = [(life.first, 1, start, end) for life, start, end in local]
-    changes += [(life.last + 1, -1, start, end) for life, start, end in local]
+    sizes = [end - start for start, end in pairwise(borders)]
+    owners = [0] * len(sizes)
+    changes = [(life.first, 1, number[start], number[end]) for life, start, end in local]
+    changes += [(life.last + 1, -1, number[start], number[end]) for life, start, end in local]
     levels: dict[int, int] = {}
     held = 0
     for row, sign, start, end in sorted(changes):
-        own = slice(number[start], number[end])
-        before = int(sizes[own] @ (owners[own] > 0))
-        owners[own] += sign
-        held += int(sizes[own] @ (owners[own] > 0)) - before
+        for piece in range(start, end):
+            owners[piece] += sign
+            if owners[piece] == max(0, sign):  # the first to come, or the last to go
+                held += sign * sizes[piece]
         levels[row] = held
     return levels
 

@@ -41,16 +41,18 @@ def connect(cores: Sequence[Sites]) -> None:
     """Let the sites of all cores name what they wait for besides their data (`Sites.awaits`).
 
     The n-th meeting of a topic on one core is the n-th on the others. Raises DeadlockError where a
-    partner never comes.
+    partner never comes. Cores that are alike may be the same object.
     """
-    for sites in cores:
+    own = {id(sites): number for number, sites in reversed(list(enumerate(cores)))}
+    numbers = sorted(own.values())
+    for sites in (cores[number] for number in numbers):
         if sites.program.orders and all(isinstance(part, Run) for part in sites.body):
             _order(sites)
     found = [_Meetings(sites, len(cores)).topics for sites in cores]
-    for number, sites in enumerate(cores):
+    for number in numbers:
         for topic, occurrences in found[number].items():
             for ordinal, occurrence in enumerate(occurrences):
-                _connect(sites, number, (topic, ordinal), occurrence, found)
+                _connect(cores[number], number, (topic, ordinal), occurrence, found)
 
 
 def _order(sites: Sites) -> None:
@@ -98,7 +100,9 @@ def _connect(
             terms = tuple(zip(occurrence.loops, slopes, strict=True))
             partners.append((away * OTHER_CORE + queue, base, terms))
         if partners:
-            sites.awaits.setdefault(site, []).extend(partners)
+            # By distance, so that cores that do the same have equal waits.
+            nearest = sorted(partners, key=lambda partner: partner[0])
+            sites.awaits.setdefault(site, []).extend(nearest)
 
 
 class _Meetings:

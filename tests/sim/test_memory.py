@@ -13,7 +13,7 @@ from emuron.isa.affine import Affine, LoopIndex
 from emuron.isa.program import Block, Loop
 from emuron.isa.tensor import AccessPattern, Tensor
 from emuron.sim.liveness import lives
-from emuron.sim.memory import place
+from emuron.sim.memory import place, place_cores
 from tests.sim.programs import ProgramWriter
 
 
@@ -165,3 +165,21 @@ def test_no_two_tensors_share_a_byte_while_both_live(copies: list[tuple[int, int
 def _share_bytes(a: Tensor, b: Tensor) -> bool:
     spans = [range(t.address[1], t.address[1] + t.partition_bytes) for t in (a, b)]
     return bool(set(spans[0]) & set(spans[1]))
+
+
+def test_programs_that_are_alike_get_the_same_places_and_rivals_of_their_own() -> None:
+    def core() -> tuple[ProgramWriter, list[Tensor]]:
+        writer = ProgramWriter(sbuf_bytes=800)
+        tensors = [writer.sbuf(f"t{i}", 100) for i in range(6)]
+        for source, target in pairwise(tensors):
+            writer.copy(target, source)
+        return writer, tensors
+
+    (one, first), (other, second) = core(), core()
+    (alone, third) = core()
+    placements = place_cores([one.program(), other.program()])
+    assert placements[0] is placements[1]
+    place(alone.program())
+    for a, b, c in zip(first, second, third, strict=True):
+        assert a.address == b.address == c.address
+        assert [second.index(rival) for rival in b.rivals] == [third.index(r) for r in c.rivals]

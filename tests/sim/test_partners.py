@@ -152,3 +152,20 @@ def test_meetings_in_loops_take_what_they_take_written_out(before: tuple[int, in
 def test_a_core_whose_partner_never_comes_is_named() -> None:
     with pytest.raises(DeadlockError, match=r"core 0 .*sendrecv.* \(number 2\) for core 1"):
         joint(exchange(0, 1, 2), exchange(1, 1, 1))
+
+
+def test_programs_that_are_alike_are_tracked_once() -> None:
+    """Equal programs take one way through `run_cores`, programs whose tensors differ the other."""
+
+    def core(role: str) -> ProgramWriter:
+        writer = ProgramWriter()
+        x, data = writer.sbuf("x", 512), writer.hbm("data", (128, 512), role)
+        writer.load(x, writer.hbm("h", (128, 512), "input"))
+        writer.store(data, x)
+        barrier(writer, data)
+        writer.load(x, data)
+        return writer
+
+    same, other = joint(core("output"), core("output")), joint(core("output"), core("temporary"))
+    assert (same.cores, other.cores) == (2, 2)
+    assert same.total_ps == other.total_ps
