@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import frexp
 from typing import Any
 
@@ -15,6 +16,7 @@ FORMATS = {  # exponent bits, mantissa bits, largest exponent
 }
 
 
+@cache
 def value_of(code: int, packed: str) -> Fraction:
     """The number that the bits of one element stand for."""
     exponent_bits, mantissa_bits, _ = FORMATS[packed]

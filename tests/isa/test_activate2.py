@@ -5,13 +5,12 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from emuron.hardware import catalog
 from emuron.isa.scalar_engine import STAGES
 from tests.isa.bench import Bench, integers
+from tests.isa.generations import on_every_generation
 from tests.isa.test_alu import FORMULAS
 
 PYTHON = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul}
@@ -30,8 +29,9 @@ def stage(op, x, y, reverse):
     return PYTHON[op](y, x) if reverse else PYTHON[op](x, y)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
+@on_every_generation(
+    "activate2",
+    examples=20,
     stages=st.sampled_from(STAGES),
     op=st.sampled_from(["copy", "relu", "square", "tanh", "prelu"]),
     reverse0=st.booleans(),
@@ -39,8 +39,8 @@ def stage(op, x, y, reverse):
     columns=st.booleans(),
     shape=st.tuples(st.integers(1, 5), st.integers(1, 6)),
 )
-def test_two_stages_and_a_function(stages, op, reverse0, reverse1, columns, shape):
-    bench = Bench(catalog.chip("trn3").core)
+def test_two_stages_and_a_function(core, stages, op, reverse0, reverse1, columns, shape):
+    bench = Bench(core)
     x, dst = integers(shape), bench.empty(shape)
     imm = [integers((shape[0], 1), seed) for seed in (1, 2)] if columns else [3.0, -2.0]
     bench.run(

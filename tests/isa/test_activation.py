@@ -4,9 +4,18 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError, UninitializedReadError
-from tests.isa.bench import integers, normals
+from tests.isa.bench import Bench, integers, normals, small
+from tests.isa.generations import (
+    KINDS,
+    layouts,
+    on_every_generation,
+    places,
+    shapes,
+)
+from tests.isa.test_alu import FORMULAS
 
 
 def _refused(bench, match, **named):
@@ -123,3 +132,55 @@ def test_activation_costs_a_cycle_an_element_and_names_its_table(bench):
     read = cost(1000, reduce_res=bench.empty((8, 1)), reduce_op="add", reduce_cmd="reset_reduce")
     assert read.cycles == 1000 + bench.core.timing.accumulator_read_cycles
     assert "exp" in str(cost(10).table)
+
+
+FUNCTIONS = ["copy", "square", "relu", "abs", "sign", "exp", "tanh", "gelu"]
+
+
+@on_every_generation(
+    "activation",
+    examples=20,
+    op=st.sampled_from(FUNCTIONS),
+    shape=shapes,
+    kind=st.sampled_from(KINDS),
+    columns=st.tuples(st.booleans(), st.sampled_from([None, "float32", "bfloat16"])),
+    where=places,
+    lay=st.tuples(layouts, layouts),
+)
+def test_it_equals_the_formula_and_the_sum_of_its_rows(core, op, shape, kind, columns, where, lay):
+    bench = Bench(core)
+    x, scale, bias = small(shape, kind), integers((shape[0], 1), 1, 1, 3), integers((shape[0], 1))
+    dst, total = bench.room(shape, lay[0]), bench.empty((shape[0], 1))
+    bench.run(
+        "activation",
+        dst=dst,
+        op=op,
+        data=bench.lay(x, lay[1], kind, where),
+        scale=bench.tile(scale) if columns[0] else 0.5,
+        bias=None if columns[1] is None else bench.tile(bias, columns[1]),
+        reduce_op="add",
+        reduce_cmd="reset_reduce",
+        reduce_res=total,
+    )
+    for p in range(shape[0]):
+        row = []
+        for i in range(shape[1]):
+            value = float(x[p, i]) * (float(scale[p, 0]) if columns[0] else 0.5)
+            value += 0.0 if columns[1] is None else float(bias[p, 0])
+            row.append(FORMULAS[op](value))
+        # fp32 on the way, and gelu's tail cancels.
+        np.testing.assert_allclose(bench.seen(dst)[p], row, rtol=2e-6, atol=2e-6)
+        assert bench.values(total)[p, 0] == pytest.approx(math.fsum(row), rel=1e-5, abs=1e-5)
+
+
+def test_gpsimd_activates_on_v4_with_registers_of_its_own(trn3, trn2):
+    x = integers((4, 5))
+    total = trn3.empty((4, 1))
+    named = {"op": "copy", "reduce_op": "add", "reduce_cmd": "reset_reduce"}
+    tiles = {"dst": trn3.empty((4, 5)), "data": trn3.tile(x)}
+    form = trn3.run("activation", **named, **tiles, reduce_res=total, engine="gpsimd")
+    assert (form.engine, form.cost.cycles) == ("gpsimd", 155)
+    assert trn3.values(total)[:, 0].tolist() == x.sum(axis=1).tolist()
+    tiles = {"dst": trn2.empty((4, 5)), "data": trn2.empty((4, 5))}
+    with pytest.raises(HardwareLimitError, match="exists from NeuronCore-v4 on"):
+        trn2.form("activation", op="copy", **tiles, engine="gpsimd")

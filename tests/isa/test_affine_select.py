@@ -1,8 +1,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import strategies as st
 
-from tests.isa.bench import integers
+from emuron.errors import HardwareLimitError
+from tests.isa.bench import Bench, integers, small
+from tests.isa.generations import (
+    KINDS,
+    layouts,
+    on_every_generation,
+)
 from tests.isa.test_alu import PYTHON
 
 PATTERN = ((10, 3), (-2, 4))
@@ -33,3 +40,50 @@ def test_affine_select_compares_the_affine_value_with_zero(bench, op):
         for i in range(12):
             holds = PYTHON[op](_affine(p, i, -4, -2), 0)
             assert bench.values(dst)[p, i] == (x[p, i] if holds else -100)
+
+
+@on_every_generation(
+    "affine_select",
+    rows=st.integers(1, 6),
+    pattern=st.tuples(
+        st.tuples(st.integers(-3, 3), st.integers(1, 3)),
+        st.tuples(st.integers(-3, 3), st.integers(1, 3)),
+    ),
+    offset=st.integers(-5, 5),
+    channel=st.integers(-3, 3),
+    op=st.sampled_from(["equal", "not_equal", "greater", "greater_equal", "less", "less_equal"]),
+    kind=st.sampled_from(KINDS),
+    lay=st.tuples(layouts, layouts),
+)
+def test_it_selects_by_the_sign_of_the_affine_value(
+    core, rows, pattern, offset, channel, op, kind, lay
+):
+    bench = Bench(core)
+    (outer, times), (inner, count) = pattern
+    x = small((rows, times * count), kind)
+    dst = bench.room(x.shape, lay[0])
+    bench.run(
+        "affine_select",
+        dst=dst,
+        pattern=pattern,
+        channel_multiplier=channel,
+        on_true_tile=bench.lay(x, lay[1], kind),
+        on_false_value=-100.0,
+        cmp_op=op,
+        offset=offset,
+    )
+    for p in range(rows):
+        for i in range(times * count):
+            value = offset + channel * p + outer * (i // count) + inner * (i % count)
+            assert bench.seen(dst)[p, i] == (x[p, i] if PYTHON[op](value, 0) else -100)
+
+
+def test_limits_and_cost(bench):
+    tiles = {"dst": bench.empty((5, 12)), "on_true_tile": bench.empty((5, 12))}
+    named = {"channel_multiplier": 1, "on_false_value": 0.0}
+    form = bench.form("affine_select", **tiles, **named, pattern=PATTERN)
+    assert form.cost.cycles == 150 + 12  # ISA v2.26
+    with pytest.raises(HardwareLimitError, match="cmp_op=add is not possible"):
+        bench.form("affine_select", **tiles, **named, pattern=PATTERN, cmp_op="add")
+    with pytest.raises(HardwareLimitError, match="pattern has 5 dimensions"):
+        bench.form("affine_select", **tiles, **named, pattern=((1, 1),) * 5)

@@ -2,10 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.isa.tensor import AccessPattern, Indirection
-from tests.isa.bench import integers
+from tests.isa.bench import Bench, integers, small
+from tests.isa.generations import (
+    KINDS,
+    layouts,
+    on_every_generation,
+    shapes,
+)
 
 SBUF, HBM = "sbuf", "private_hbm"
 
@@ -43,3 +50,39 @@ def test_dma_compute_adds_into_chosen_rows(bench):
 def test_dma_compute_refuses_scales(bench):
     tiles = {"dst": bench.empty((2, 3)), "src0": bench.empty((2, 3))}
     _refused(bench, "dma_compute", "Scales other than 1.0", **tiles, scales=(0.5,))
+
+
+@on_every_generation(
+    "dma_compute",
+    shape=shapes,
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=16),
+    where=st.sampled_from([SBUF, HBM]),
+    lay=layouts,
+)
+def test_up_to_16_sources_are_added(core, shape, kinds, where, lay):
+    bench = Bench(core)
+    parts = [small(shape, kind, seed) for seed, kind in enumerate(kinds)]
+    tiles = {
+        f"src{i}": bench.tile(part, kind, where)
+        for i, (part, kind) in enumerate(zip(parts, kinds, strict=True))
+    }
+    dst = bench.room(shape, lay)
+    bench.run("dma_compute", dst=dst, **tiles)
+    for p in range(shape[0]):
+        for i in range(shape[1]):
+            assert bench.seen(dst)[p, i] == sum(int(part[p, i]) for part in parts)
+
+
+def test_row_indices_take_two_sources_and_unique_indices(bench):
+    table, x = bench.tile(np.ones((5, 6)), where=HBM), bench.empty((2, 6))
+    rows = _rows(bench, table, [4, 0])
+    with pytest.raises(HardwareLimitError, match="row indices with 3 sources"):
+        bench.form("dma_compute", dst=rows, src0=rows, src1=x, src2=x)
+    with pytest.raises(HardwareLimitError, match="unique_indices=False"):
+        bench.form("dma_compute", dst=rows, src0=rows, src1=x, unique_indices=False)
+
+
+def test_it_moves_all_sources(trn2):
+    tiles = {name: trn2.empty((16, 64)) for name in ("dst", "src0", "src1")}
+    cost = trn2.form("dma_compute", **tiles).cost.dma
+    assert (cost.bytes, cost.rate) == (2 * 4 * 16 * 64, 0.5)  # A4: half the rate before v4

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError, OutOfBoundsError
 from emuron.isa.tensor import AccessPattern, Indirection
-from tests.isa.bench import integers
+from tests.isa.bench import Bench, integers, small
+from tests.isa.generations import (
+    KINDS,
+    layouts,
+    on_every_generation,
+    shapes,
+)
 
 SBUF, HBM = "sbuf", "private_hbm"
 
@@ -144,3 +153,41 @@ def test_row_indices_need_software_descriptors(bench):
     src = _rows(bench, bench.tile(integers((10, 6)), where=HBM), [1, 2])
     assert _cost(bench, bench.empty((2, 6)), src).trigger == "swdge"
     assert _cost(bench, bench.empty((2, 6)), bench.empty((2, 6))).trigger == "static"
+
+
+@on_every_generation(
+    "dma_copy",
+    examples=20,
+    shape=shapes,
+    kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)),
+    start=st.tuples(st.integers(0, 100), st.integers(0, 100)),
+    lay=st.tuples(layouts, layouts),
+)
+def test_any_partitions_and_strides_are_copied(core, shape, kinds, start, lay):
+    bench = Bench(core)
+    x = abs(small(shape, kinds[0]))
+    # DMA may start at any partition.
+    lay = [replace(each, start=first) for each, first in zip(lay, start, strict=True)]
+    dst = bench.room(shape, lay[0], kinds[1])
+    bench.run("dma_copy", dst=dst, src=bench.lay(x, lay[1], kinds[0]))
+    for p in range(shape[0]):
+        for i in range(shape[1]):
+            assert bench.seen(dst)[p, i] == x[p, i]
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"priority": 4}, "priority=4 on NeuronCore-v4. It is 0 to 3"),
+        ({"dge_mode": "hwdge", "engine": "vector"}, "engine=vector is not possible"),
+        ({"oob_mode": "wrap"}, "oob_mode=wrap is not possible"),
+    ],
+)
+def test_modes_that_do_not_exist_are_refused(trn3, more, match):
+    tiles = {"dst": trn3.empty((4, 6)), "src": trn3.empty((4, 6), where=HBM)}
+    _refused(trn3, "dma_copy", match, **tiles, **more)
+
+
+def test_priorities_exist_from_v4_on(trn2):
+    tiles = {"dst": trn2.empty((4, 6)), "src": trn2.empty((4, 6), where=HBM)}
+    _refused(trn2, "dma_copy", "NeuronCore-v4 has it", **tiles, priority=0)

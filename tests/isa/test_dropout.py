@@ -2,23 +2,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from emuron.hardware import catalog
 from tests.isa.bench import Bench
+from tests.isa.generations import on_every_generation
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    chip=st.sampled_from(["trn1", "trn2", "trn3"]),
+@on_every_generation(
+    "dropout",
+    examples=12,
     kind=st.sampled_from(["float32", "bfloat16", "int32", "uint8"]),
     prob=st.sampled_from([0.0, 0.3, 1.0]),
     shape=st.tuples(st.integers(1, 6), st.integers(1, 9)),
 )
-def test_elements_are_kept_bit_by_bit_or_become_zero(chip, kind, prob, shape):
-    bench = Bench(catalog.chip(chip).core)
+def test_elements_are_kept_bit_by_bit_or_become_zero(core, kind, prob, shape):
+    bench = Bench(core)
     high = 2**31 - 1 if kind == "int32" else 200
     data = bench.tile(np.random.default_rng(0).integers(1, high, shape), kind)
     dst = bench.empty(shape, kind)

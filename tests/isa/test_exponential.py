@@ -4,23 +4,23 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError, UninitializedReadError
-from emuron.hardware import catalog
 from tests.isa.bench import Bench, normals
+from tests.isa.generations import on_every_generation
 
 
-@settings(max_examples=25, deadline=None)
-@given(
+@on_every_generation(
+    "exponential",
+    examples=16,
     shape=st.tuples(st.integers(1, 5), st.integers(1, 6)),
     column=st.booleans(),
     kind=st.sampled_from(["float32", "bfloat16", "int8"]),
     where=st.sampled_from(["sbuf", "psum"]),
 )
-def test_it_subtracts_and_exponentiates(shape, column, kind, where):
-    bench = Bench(catalog.chip("trn3").core)
+def test_it_subtracts_and_exponentiates(core, shape, column, kind, where):
+    bench = Bench(core)
     src, top = bench.tile(2 * normals(shape), kind, where), normals((shape[0], 1), 1)
     dst = bench.empty(shape, where=where)
     bench.run("exponential", dst=dst, src=src, max_value=bench.tile(top) if column else 1.5)

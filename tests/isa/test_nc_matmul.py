@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
 from emuron.isa.tensor import AccessPattern, Indirection
 from tests.isa.bench import Bench, integers, normals
+from tests.isa.generations import (
+    layouts,
+    on_every_generation,
+)
 
 
 def naive_product(a, b):
@@ -36,19 +39,29 @@ def _refused(bench, match, dst=(4, 16), stationary=(8, 4), moving=(8, 16), **mor
         )
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    depth=st.integers(1, 20),
-    rows=st.integers(1, 9),
-    columns=st.integers(1, 20),
-    kind=st.sampled_from(["bfloat16", "float16", "float32", "float8_e4m3"]),
+@on_every_generation(
+    "nc_matmul",
+    examples=20,
+    depth=st.integers(1, 6),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 6)),
+    kinds=st.sampled_from(
+        [
+            ("bfloat16", "bfloat16"),
+            ("float16", "bfloat16"),
+            ("float8_e4m3", "float8_e5m2"),
+            ("float32", "float32"),
+            ("tfloat32", "float32"),
+        ]
+    ),
+    lay=st.tuples(layouts, layouts, layouts),
 )
-def test_nc_matmul_equals_the_definition(depth, rows, columns, kind):
-    bench = Bench(catalog.chip("trn2").core)
-    a, b = integers((depth, rows)), integers((depth, columns), 1)
-    dst = bench.empty((rows, columns), where="psum")
-    bench.run("nc_matmul", dst=dst, stationary=bench.tile(a, kind), moving=bench.tile(b, kind))
-    np.testing.assert_array_equal(bench.values(dst), naive_product(a, b))
+def test_nc_matmul_equals_the_definition(core, depth, size, kinds, lay):
+    bench = Bench(core)
+    a, b = integers((depth, size[0])), integers((depth, size[1]), 1)
+    dst = bench.room(size, lay[0], where="psum")
+    stationary, moving = bench.lay(a, lay[1], kinds[0]), bench.lay(b, lay[2], kinds[1])
+    bench.run("nc_matmul", dst=dst, stationary=stationary, moving=moving)
+    np.testing.assert_array_equal(bench.seen(dst), naive_product(a, b))
 
 
 @pytest.mark.parametrize("accumulate", [None, True])

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.isa.tensor import AccessPattern
+from tests.isa.bench import Bench
+from tests.isa.generations import layouts, on_every_generation, seeds
 from tests.isa.mx import lanes, random_packed, scale_row, value_of
 
 PACKED = ["float8_e4m3fn_x4", "float8_e5m2_x4", "float4_e2m1fn_x4"]
@@ -57,24 +61,32 @@ def named(bench, rows=32, m=2, n=3, kinds=("float8_e4m3fn_x4",) * 2, dst="float3
     }
 
 
-@pytest.mark.parametrize("first", PACKED)
-@pytest.mark.parametrize("second", PACKED)
-@pytest.mark.parametrize("rows", [32, 128])
-def test_it_adds_scaled_products_over_partitions_and_lanes(trn3, first, second, rows):
-    a, b = random_packed((rows, 2), first, 0), random_packed((rows, 3), second, 1)
-    scales = random_scales(rows // 8, 2, 2), random_scales(rows // 8, 3, 3)
-    given = named(trn3, rows, kinds=(first, second))
-    given["stationary"], given["moving"] = trn3.tile(a, first), trn3.tile(b, second)
-    given["stationary_scale"] = trn3.tile(spread(scales[0], rows), "uint8")
-    given["moving_scale"] = trn3.tile(spread(scales[1], rows, 4), "float8_e8m0fnu", bits=True)
+@on_every_generation(
+    "nc_matmul_mx",
+    first=st.sampled_from(PACKED),
+    second=st.sampled_from(PACKED),
+    rows=st.sampled_from([32, 64, 128]),
+    seed=seeds,
+    lay=st.tuples(layouts, layouts),
+)
+def test_it_adds_scaled_products_over_partitions_and_lanes(core, first, second, rows, seed, lay):
+    bench = Bench(core)
+    a, b = random_packed((rows, 2), first, seed), random_packed((rows, 3), second, seed + 1)
+    scales = random_scales(rows // 8, 2, seed), random_scales(rows // 8, 3, seed + 1)
+    given = named(bench, rows, kinds=(first, second))
+    given["dst"] = bench.room((2, 3), lay[0], where="psum")
+    given["stationary"] = bench.lay(a, replace(lay[1], start=0), first)
+    given["moving"] = bench.tile(b, second)
+    given["stationary_scale"] = bench.tile(spread(scales[0], rows), "uint8")
+    given["moving_scale"] = bench.tile(spread(scales[1], rows, 4), "float8_e8m0fnu", bits=True)
     given["moving_scale"] = AccessPattern(
         given["moving_scale"].tensor, (rows - 4, 3), (3, 1), 4 * 3
     )
-    trn3.run("nc_matmul_mx", **given)
+    bench.run("nc_matmul_mx", **given)
     expected = exact(a, b, *scales, (first, second))
     # Sums of up to 512 products in fp32.
     np.testing.assert_allclose(
-        trn3.values(given["dst"]), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+        bench.seen(given["dst"]), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
     )
 
 

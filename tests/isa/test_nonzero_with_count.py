@@ -2,29 +2,29 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
 from emuron.isa.tensor import AccessPattern
 from tests.isa.bench import Bench
+from tests.isa.generations import on_every_generation
 
 LATER = ["trn2", "trn3"]
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    name=st.sampled_from(LATER),
+@on_every_generation(
+    "nonzero_with_count",
+    examples=12,
     rows=st.lists(st.lists(st.integers(0, 2), min_size=5, max_size=5), min_size=1, max_size=8),
     kind=st.sampled_from(["int32", "float32"]),
     offset=st.integers(-3, 2**24 + 1),
     padding=st.integers(-5, 5),
 )
 def test_the_first_partition_of_each_16_gets_places_padding_and_count(
-    name, rows, kind, offset, padding
+    core, rows, kind, offset, padding
 ):
-    bench = Bench(catalog.chip(name).core)
+    bench = Bench(core)
     x = np.ones((16 * len(rows), 5))
     x[::16] = rows
     dst = bench.tile(np.full((len(x), 6), 99), "int32")

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.isa.tensor import AccessPattern
-from tests.isa.bench import normals
+from tests.isa.bench import Bench, normals
+from tests.isa.generations import layouts, on_every_generation, seeds
 from tests.isa.mx import lanes, nearest, scale_byte, scale_row
 
 PACKED = ["float8_e4m3fn_x4", "float8_e5m2_x4"]
@@ -21,18 +24,27 @@ def tiles(bench, rows=32, columns=2, kind="bfloat16", packed=PACKED[0], scale=No
     }
 
 
-@pytest.mark.parametrize("packed", PACKED)
-@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
-@pytest.mark.parametrize("rows", [32, 96, 128])
-def test_each_group_gets_a_power_of_two_and_the_nearest_elements(trn3, packed, kind, rows):
-    x = normals((rows, 8), rows) * np.exp2(normals((rows, 8), 1))
+@on_every_generation(
+    "quantize_mx",
+    packed=st.sampled_from(PACKED),
+    kind=st.sampled_from(["bfloat16", "float16"]),
+    rows=st.sampled_from([32, 64, 128]),
+    seed=seeds,
+    lay=layouts,
+)
+def test_each_group_gets_a_power_of_two_and_the_nearest_elements(
+    core, packed, kind, rows, seed, lay
+):
+    bench = Bench(core)
+    x = normals((rows, 8), seed) * np.exp2(4 * normals((rows, 8), seed + 1))
     x[:8, :4] = 0  # a group of zeros
-    scale = trn3.tile(np.zeros((rows, 2)), "uint8")
-    named = tiles(trn3, rows, packed=packed, scale=scale)
-    named["src"] = trn3.tile(x, kind)
-    trn3.run("quantize_mx", **named)
-    stored, words = trn3.values(named["src"]), trn3.read(named["dst"])
-    scales = trn3.read(named["dst_scale"])
+    scale = bench.tile(np.zeros((rows, 2)), "uint8")
+    named = tiles(bench, rows, packed=packed, scale=scale)
+    named["src"] = bench.lay(x, replace(lay, start=0), kind)
+    bench.run("quantize_mx", **named)
+    stored = bench.seen(named["src"]).astype(np.float64)
+    words = bench.read(named["dst"])
+    scales = bench.read(named["dst_scale"])
     for group in range(rows // 8):
         for column in range(2):
             block = stored[8 * group : 8 * group + 8, 4 * column : 4 * column + 4]

@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from emuron.hardware import catalog
 from tests.isa.bench import Bench
+from tests.isa.generations import on_every_generation
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    low=st.integers(-50, 40), width=st.integers(1, 30), kind=st.sampled_from(["float32", "int8"])
+@on_every_generation(
+    "rand2",
+    examples=16,
+    low=st.integers(-50, 40),
+    width=st.integers(1, 30),
+    kind=st.sampled_from(["float32", "int8"]),
 )
-def test_numbers_lie_in_the_range(low, width, kind):
-    bench = Bench(catalog.chip("trn3").core)
+def test_numbers_lie_in_the_range(core, low, width, kind):
+    bench = Bench(core)
     dst = bench.empty((8, 20), kind)
     bench.run("rand2", dst=dst, min=float(low), max=float(low + width))
     values = bench.values(dst)

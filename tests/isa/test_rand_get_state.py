@@ -2,30 +2,29 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
 from tests.isa.bench import Bench
-from tests.isa.generator_states import GENERATORS
+from tests.isa.generations import on_every_generation
+from tests.isa.generator_states import GENERATORS, generators
 
 
-@settings(max_examples=20, deadline=None)
-@given(generator=st.sampled_from(GENERATORS), before=st.integers(1, 20), after=st.integers(1, 20))
-def test_a_stored_state_brings_the_numbers_back(generator, before, after):
-    name, engine, count = generator
-    bench = Bench(catalog.chip(name).core)
-    state, again = bench.empty((128, count), "uint32"), bench.empty((128, count), "uint32")
-    first, second = bench.empty((128, after), "uint32"), bench.empty((128, after), "uint32")
-    bench.run("rng", dst=bench.empty((128, before), "uint32"), engine=engine)
-    bench.run("rand_get_state", dst=state, engine=engine)
-    bench.run("rand_get_state", dst=again, engine=engine)  # reading changes nothing
-    bench.run("rng", dst=first, engine=engine)
-    bench.run("rand_set_state", src_seeds=state, engine=engine)
-    bench.run("rng", dst=second, engine=engine)
-    np.testing.assert_array_equal(bench.read(state), bench.read(again))
-    np.testing.assert_array_equal(bench.read(first), bench.read(second))
+@on_every_generation("rand_get_state", before=st.integers(1, 20), after=st.integers(1, 20))
+def test_a_stored_state_brings_the_numbers_back(core, before, after):
+    for engine, count in generators(core):
+        bench = Bench(core)
+        state, again = bench.empty((128, count), "uint32"), bench.empty((128, count), "uint32")
+        first, second = bench.empty((128, after), "uint32"), bench.empty((128, after), "uint32")
+        bench.run("rng", dst=bench.empty((128, before), "uint32"), engine=engine)
+        bench.run("rand_get_state", dst=state, engine=engine)
+        bench.run("rand_get_state", dst=again, engine=engine)  # reading changes nothing
+        bench.run("rng", dst=first, engine=engine)
+        bench.run("rand_set_state", src_seeds=state, engine=engine)
+        bench.run("rng", dst=second, engine=engine)
+        np.testing.assert_array_equal(bench.read(state), bench.read(again))
+        np.testing.assert_array_equal(bench.read(first), bench.read(second))
 
 
 @pytest.mark.parametrize(("name", "engine", "count"), GENERATORS)

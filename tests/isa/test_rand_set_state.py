@@ -2,33 +2,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
 from tests.isa.bench import Bench
-from tests.isa.generator_states import GENERATORS
+from tests.isa.generations import on_every_generation, seeds
+from tests.isa.generator_states import GENERATORS, generators
 
 
 def words(rows, count, seed):
     return np.random.default_rng(seed).integers(0, 2**32, (rows, count), dtype=np.uint32)
 
 
-@settings(max_examples=20, deadline=None)
-@given(generator=st.sampled_from(GENERATORS), seed=st.integers(0, 99), draws=st.integers(1, 20))
-def test_the_same_state_gives_the_same_numbers(generator, seed, draws):
-    name, engine, count = generator
-    bench = Bench(catalog.chip(name).core)
-    state = bench.tile(words(8, count, seed), "uint32")
-    drawn = []
-    for _ in range(2):
-        bench.run("rand_set_state", src_seeds=state, engine=engine)
-        dst = bench.empty((8, draws), "uint32")
-        bench.run("rng", dst=dst, engine=engine)
-        drawn.append(bench.read(dst).tolist())
-    assert drawn[0] == drawn[1]
-    assert len({tuple(row) for row in drawn[0]}) == 8  # lanes with other words draw others
+@on_every_generation("rand_set_state", seed=seeds, draws=st.integers(1, 20))
+def test_the_same_state_gives_the_same_numbers(core, seed, draws):
+    for engine, count in generators(core):
+        bench = Bench(core)
+        state = bench.tile(words(8, count, seed), "uint32")
+        drawn = []
+        for _ in range(2):
+            bench.run("rand_set_state", src_seeds=state, engine=engine)
+            dst = bench.empty((8, draws), "uint32")
+            bench.run("rng", dst=dst, engine=engine)
+            drawn.append(bench.read(dst).tolist())
+        assert drawn[0] == drawn[1]
+        assert len({tuple(row) for row in drawn[0]}) == 8  # lanes with other words draw others
 
 
 @pytest.mark.parametrize(("name", "engine", "count"), GENERATORS)

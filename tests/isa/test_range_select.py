@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
 from tests.isa.bench import Bench, integers
+from tests.isa.generations import (
+    FLOATS,
+    layouts,
+    on_every_generation,
+    shapes,
+)
+from tests.isa.test_alu import PYTHON
 
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -69,3 +77,38 @@ def test_range_select_takes_the_lowest_float32_written_with_fewer_digits(trn2):
     named = {"dst": tile, "on_true_tile": tile, "bound0": column, "bound1": column}
     operators = {"comp_op0": "less", "comp_op1": "less"}
     trn2.form("range_select", **named, **operators, on_false_value=-3.4028235e38)
+
+
+@on_every_generation(
+    "range_select",
+    ops=st.tuples(
+        st.sampled_from(["greater_equal", "greater", "equal"]),
+        st.sampled_from(["less", "less_equal", "not_equal"]),
+    ),
+    shape=shapes,
+    first=st.integers(0, 20),
+    kind=st.sampled_from(FLOATS),
+    lay=st.tuples(layouts, layouts),
+)
+def test_it_keeps_what_both_comparisons_allow(core, ops, shape, first, kind, lay):
+    bench = Bench(core)
+    x = integers(shape)
+    low, high = integers((shape[0], 1), 1, 0, 20), integers((shape[0], 1), 2, 5, 28)
+    dst, largest = bench.room(shape, lay[0]), bench.empty((shape[0], 1))
+    bench.run(
+        "range_select",
+        dst=dst,
+        on_true_tile=bench.lay(x, lay[1], kind),
+        comp_op0=ops[0],
+        comp_op1=ops[1],
+        **_columns(bench, low, high),
+        range_start=first,
+        reduce_res=largest,
+    )
+    for p in range(shape[0]):
+        row = []
+        for i in range(shape[1]):
+            holds = PYTHON[ops[0]](first + i, low[p, 0]) and PYTHON[ops[1]](first + i, high[p, 0])
+            row.append(x[p, i] if holds else LOWEST)
+        assert bench.seen(dst)[p].tolist() == row
+        assert bench.values(largest)[p, 0] == max(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def module_of(mnemonic):
 
 
 SINGLE = sorted(name for name in REGISTRY if module_of(name) not in BY_MODULE)
+
+
+@pytest.mark.parametrize("mnemonic", SINGLE)
+def test_an_instruction_has_a_property_checked_on_every_generation(mnemonic):
+    tests = vars(import_module(f"tests.isa.test_{mnemonic}")).values()
+    assert any(getattr(test, "covers", None) == mnemonic for test in tests)
 
 
 @pytest.mark.parametrize("mnemonic", sorted(set(REGISTRY) - set(SINGLE)))

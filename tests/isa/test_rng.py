@@ -2,25 +2,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from emuron.hardware import catalog
 from emuron.isa.random_numbers import INTEGERS
 from emuron.isa.tensor import AccessPattern
 from tests.isa.bench import Bench
+from tests.isa.generations import on_every_generation
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    chip=st.sampled_from(["trn1", "trn2", "trn3"]),
+@on_every_generation(
+    "rng",
+    examples=12,
     shape=st.tuples(st.integers(1, 6), st.integers(1, 9)),
     kind=st.sampled_from(INTEGERS),
 )
-def test_narrow_types_get_the_lowest_bits(chip, shape, kind):
+def test_narrow_types_get_the_lowest_bits(core, shape, kind):
     # Two machines start alike: the second draws the same bits in full.
-    narrow, wide = (Bench(catalog.chip(chip).core) for _ in range(2))
+    narrow, wide = (Bench(core) for _ in range(2))
     dst, full = narrow.empty(shape, kind), wide.empty(shape, "uint32")
     narrow.run("rng", dst=dst)
     wide.run("rng", dst=full)

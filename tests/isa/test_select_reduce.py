@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from tests.isa.bench import integers
+from tests.isa.bench import Bench, integers, small
+from tests.isa.generations import (
+    layouts,
+    on_every_generation,
+    shapes,
+)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -36,3 +42,53 @@ def test_select_reduce_refuses_a_32_bit_predicate(bench):
             on_true=bench.empty((4, 9)),
             on_false=0.0,
         )
+
+
+@on_every_generation(
+    "select_reduce",
+    shape=shapes,
+    kind=st.sampled_from(["float32", "bfloat16", "float16", "int8"]),
+    mask=st.sampled_from(["int8", "uint8", "int16", "uint16"]),
+    reverse=st.booleans(),
+    column=st.booleans(),
+    lay=st.tuples(layouts, layouts, layouts),
+)
+def test_it_chooses_and_keeps_the_maximum(core, shape, kind, mask, reverse, column, lay):
+    bench = Bench(core)
+    x, predicate, other = small(shape, kind), integers(shape, 1, 0, 2), integers((shape[0], 1), 2)
+    dst, largest = bench.room(shape, lay[0]), bench.empty((shape[0], 1))
+    bench.run(
+        "select_reduce",
+        dst=dst,
+        predicate=bench.lay(predicate, lay[1], mask),
+        on_true=bench.lay(x, lay[2], kind),
+        on_false=bench.tile(other) if column else -9.0,
+        reduce_res=largest,
+        reduce_cmd="reset_reduce",
+        reverse_pred=reverse,
+    )
+    for p in range(shape[0]):
+        away = other[p, 0] if column else -9
+        row = [x[p, i] if bool(predicate[p, i]) != reverse else away for i in range(shape[1])]
+        assert bench.seen(dst)[p].tolist() == row
+        assert bench.values(largest)[p, 0] == max(row)
+
+
+def test_the_maximum_goes_on_from_instruction_to_instruction(bench):
+    largest, predicate = bench.empty((1, 1)), bench.tile([[1, 1]], "uint8")
+    named = {"dst": bench.empty((1, 2)), "predicate": predicate, "on_false": 0.0}
+    bench.run("select_reduce", **named, on_true=bench.tile([[7.0, 1.0]]), reduce_cmd="reset_reduce")
+    bench.run(
+        "select_reduce",
+        **named,
+        on_true=bench.tile([[5.0, 6.0]]),
+        reduce_cmd="reduce",
+        reduce_res=largest,
+    )
+    assert bench.values(largest).tolist() == [[7]]
+
+
+def test_two_inputs_in_sbuf_take_two_cycles_an_element(bench):
+    tiles = {"dst": bench.empty((4, 512)), "predicate": bench.empty((4, 512), "uint8")}
+    form = bench.form("select_reduce", **tiles, on_true=bench.empty((4, 512)), on_false=0.0)
+    assert form.cost.cycles == 1024

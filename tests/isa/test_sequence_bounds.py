@@ -3,22 +3,21 @@ from __future__ import annotations
 from itertools import groupby
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from emuron.hardware import catalog
 from tests.isa.bench import Bench
+from tests.isa.generations import on_every_generation
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    name=st.sampled_from(["trn1", "trn2", "trn3"]),
+@on_every_generation(
+    "sequence_bounds",
+    examples=12,
     ids=st.lists(st.integers(0, 3), min_size=1, max_size=12),
     kind=st.sampled_from(["float32", "int32"]),
 )
-def test_each_element_gets_the_bounds_of_its_run(name, ids, kind):
-    bench = Bench(catalog.chip(name).core)
+def test_each_element_gets_the_bounds_of_its_run(core, ids, kind):
+    bench = Bench(core)
     dst = bench.empty((1, 2, len(ids)), kind)
     bench.run("sequence_bounds", dst=dst, segment_ids=bench.tile([ids], kind))
     starts, ends, place = [], [], 0

@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError, OutOfBoundsError
 from emuron.isa.tensor import AccessPattern, Indirection
-from tests.isa.bench import integers
+from tests.isa.bench import Bench, integers, small
+from tests.isa.generations import (
+    KINDS,
+    layouts,
+    on_every_generation,
+    places,
+    shapes,
+)
 
 
 @pytest.mark.parametrize("where", ["sbuf", "psum"])
@@ -67,3 +75,21 @@ def test_performance_modes_quarter_a_bfloat16_copy_on_v3(trn2, trn1):
     assert cycles(trn2, "bfloat16") == 256
     assert cycles(trn2, "float32") == 1024
     assert cycles(trn1, "bfloat16") == 1024
+
+
+@on_every_generation(
+    "tensor_copy",
+    examples=20,
+    shape=shapes,
+    kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)),
+    where=st.tuples(places, places),
+    lay=st.tuples(layouts, layouts),
+)
+def test_values_that_both_types_hold_are_copied(core, shape, kinds, where, lay):
+    bench = Bench(core)
+    x = abs(small(shape, kinds[0]))
+    dst = bench.room(shape, lay[0], kinds[1], where[0])
+    bench.run("tensor_copy", dst=dst, src=bench.lay(x, lay[1], kinds[0], where[1]))
+    for p in range(shape[0]):
+        for i in range(shape[1]):
+            assert bench.seen(dst)[p, i] == x[p, i]

@@ -4,9 +4,15 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from tests.isa.bench import integers
+from tests.isa.bench import Bench, integers
+from tests.isa.generations import (
+    KINDS,
+    on_every_generation,
+    places,
+)
 from tests.isa.test_alu import PYTHON
 
 
@@ -62,3 +68,28 @@ def test_bfloat16_sums_reduce_at_twice_the_rate(bench):
         ).cost.cycles
 
     assert (cycles("bfloat16"), cycles("float32")) == (512, 1024)
+
+
+@on_every_generation(
+    "tensor_reduce",
+    op=st.sampled_from(["add", "multiply", "maximum", "minimum", "logical_xor"]),
+    rows=st.integers(1, 6),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+    axes=st.sampled_from([2, -1, (1, 2)]),
+    kind=st.sampled_from(KINDS),
+    negate=st.booleans(),
+    where=places,
+)
+def test_it_folds_the_last_axes(core, op, rows, shape, axes, kind, negate, where):
+    bench = Bench(core)
+    x = integers((rows, *shape), low=0 if kind.startswith("u") else -2, high=3)
+    whole = isinstance(axes, tuple)
+    dst = bench.empty((rows, 1 if whole else shape[0]))
+    data = bench.tile(x, kind, where)
+    bench.run("tensor_reduce", dst=dst, op=op, data=data, axis=axes, negate=negate)
+    for p in range(rows):
+        groups = [x[p].ravel().tolist()] if whole else x[p].tolist()
+        folded = [reduce(PYTHON[op], map(int, group)) for group in groups]
+        if op == "logical_xor" and len(groups[0]) == 1:
+            folded = [value != 0 for value in folded]
+        assert bench.values(dst)[p].tolist() == [-float(v) if negate else float(v) for v in folded]

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
 from emuron.hardware import catalog
 from emuron.isa.tensor import AccessPattern
-from tests.isa.bench import Bench, integers
+from tests.isa.bench import Bench, integers, small
+from tests.isa.generations import (
+    KINDS,
+    layouts,
+    on_every_generation,
+    shapes,
+)
 from tests.isa.test_alu import PYTHON
 
 ARITHMETIC = ["add", "subtract", "multiply", "maximum", "minimum", "greater", "logical_xor"]
@@ -27,23 +32,25 @@ def _pair(bench, where1="sbuf", where2="sbuf", kind="float32"):
     }
 
 
-@settings(max_examples=30, deadline=None)
-@given(
+@on_every_generation(
+    "tensor_tensor",
+    examples=20,
     op=st.sampled_from(ARITHMETIC),
-    shape=st.tuples(st.integers(1, 6), st.integers(1, 7)),
-    kind=st.sampled_from(["float32", "bfloat16", "float16", "int32", "int8"]),
+    shape=shapes,
+    kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)),
+    where=st.sampled_from([("sbuf", "sbuf"), ("psum", "sbuf"), ("sbuf", "psum")]),
+    lay=st.tuples(layouts, layouts, layouts),
 )
-def test_tensor_tensor_equals_python_element_by_element(op, shape, kind):
-    bench = Bench(catalog.chip("trn2").core)
-    a, b = integers(shape), integers(shape, 1)
-    dst = bench.empty(shape)
-    data1, data2 = bench.tile(a, kind), bench.tile(b, kind)
+def test_it_equals_python_element_by_element(core, op, shape, kinds, where, lay):
+    bench = Bench(core)
+    a, b = small(shape, kinds[0]), small(shape, kinds[1], 1)
+    dst = bench.room(shape, lay[0])
+    data1 = bench.lay(a, lay[1], kinds[0], where[0])
+    data2 = bench.lay(b, lay[2], kinds[1], where[1])
     bench.run("tensor_tensor", dst=dst, data1=data1, data2=data2, op=op)
-    expected = [
-        [PYTHON[op](int(x), int(y)) for x, y in zip(*r, strict=True)]
-        for r in zip(a, b, strict=True)
-    ]
-    np.testing.assert_array_equal(bench.values(dst), expected)
+    for p in range(shape[0]):
+        for i in range(shape[1]):
+            assert bench.seen(dst)[p, i] == PYTHON[op](int(a[p, i]), int(b[p, i]))
 
 
 def test_gpsimd_adds_32_bit_integers_exactly_and_the_vector_engine_in_fp32(bench):

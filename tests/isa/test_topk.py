@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import HardwareLimitError
-from emuron.hardware import catalog
 from tests.isa.bench import Bench, integers
+from tests.isa.generations import on_every_generation
 
 
 def named(bench, rows=16, columns=3, k=8):
@@ -17,16 +16,16 @@ def named(bench, rows=16, columns=3, k=8):
     }
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    name=st.sampled_from(["trn1", "trn2", "trn3"]),
+@on_every_generation(
+    "topk",
+    examples=12,
     groups=st.integers(1, 3),
     n=st.integers(8, 48),
     k=st.integers(1, 8),
     seed=st.integers(0, 9),
 )
-def test_each_group_of_16_partitions_gives_its_largest_ascending(name, groups, n, k, seed):
-    bench = Bench(catalog.chip(name).core)
+def test_each_group_of_16_partitions_gives_its_largest_ascending(core, groups, n, k, seed):
+    bench = Bench(core)
     x = integers((16 * groups, 3), seed)
     given = named(bench, 16 * groups, 3, k)
     given["src"] = bench.tile(x, "bfloat16")
