@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from emuron.errors import HardwareLimitError, UnknownNameError, UsageError
+from emuron.isa.gathered import check_gathered
 from emuron.isa.tensor import AccessPattern
 
 if TYPE_CHECKING:
@@ -311,6 +312,7 @@ class FormTable:
                 "Choose a later chip or write it with other instructions.",
             )
         example.check(self.core)
+        check_gathered(example, self.core)
         present = tuple(_present(cls, operands))
         form = Form(
             len(self.forms),
@@ -328,7 +330,8 @@ def _cost(example: Instruction, core: NeuronCore) -> Cost:
     """Return an instruction's cost; an address from memory takes engines a minimum (ISA26)."""
     cost = example.cost(core)
     operands = (getattr(example, name) for name, _ in example.operands)
-    dynamic = any(isinstance(o, AccessPattern) and o.indirection is not None for o in operands)
+    rules = [o.indirection for o in operands if isinstance(o, AccessPattern)]
+    dynamic = any(rule is not None and rule.kind == "scalar" for rule in rules)
     if not dynamic or cost.dma is not None:
         return cost
     return replace(cost, cycles=max(cost.cycles, core.timing.dynamic_min_cycles))

@@ -97,7 +97,8 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 class Indirection:
     """Run-time addressing of one dimension by values that lie in another access pattern.
 
-    `kind` is "scalar" (one value shifts the whole pattern) or "vector" (row i starts at index[i]);
+    `kind` is "scalar" (one value shifts the whole pattern), "vector" (row i starts at index[i]) or
+    "gather" (each element of a partition at an offset of its own, see `gathered`);
     `stride` counts elements of the view per unit of the index, `limit` is the number of legal
     indices (what happens beyond is the instruction's `oob_mode`).
     """

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index, base_of
+from emuron.isa.gathered import ENGINE_GROUP, GATHER
 from emuron.isa.tensor import AccessPattern, Indirection, MemoryRegion
 from emuron.nki.registers import VirtualRegister
 from emuron.nki.reinterpretation import offset_in
+from emuron.nki.shapes import reshaped_strides
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
@@ -210,3 +212,29 @@ def check_pattern(made: AccessPattern) -> None:
                 f"ap: elements {first} to {last} of a partition of {made.tensor.name} are "
                 f"addressed, which has {row} of {made.dtype}. Check pattern and offset."
             )
+
+
+def gathered(view: NkiTensor, index: Any, num_elem: int | None) -> tuple[int, Indirection]:
+    """Return how many elements of each partition an index tile chooses, and how.
+
+    By default as many as the offsets of a group of 16 partitions, or of fewer if there are.
+    """
+    if not view.buffer.is_on_chip:
+        raise UsageError(
+            f"indirect: {view.name} lies in {view.buffer.value}; its elements are chosen on chip. "
+            "Rows of HBM are chosen by vector_select."
+        )
+    _refuse_second(view.name, view.indirection, "indirect")
+    found = run_time_index(index, view.name, "indirect", one=False)
+    if found.shape[0] != view.shape[0]:
+        raise UsageError(
+            f"indirect: {view.name} has {view.shape[0]} partitions, the index "
+            f"{list(found.shape)}. Give it a row for each."
+        )
+    free = view.free_size
+    (stride,) = reshaped_strides(view.shape[1:], view.strides[1:], (free,), view.name)
+    offsets = min(view.shape[0], ENGINE_GROUP) * found.free_size
+    count = offsets if num_elem is None else operator.index(num_elem)
+    if count < 1:
+        raise UsageError(f"indirect: num_elem={num_elem} of {view.name}; it is at least 1.")
+    return count, Indirection(GATHER, found, stride, free)

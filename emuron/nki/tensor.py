@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Index
+from emuron.isa.gathered import GATHER
 from emuron.isa.tensor import AccessPattern, Indirection, Tensor
-from emuron.nki.dynamic import check_pattern, raw_pattern, rows, shifted, with_offset
+from emuron.nki.dynamic import check_pattern, gathered, raw_pattern, rows, shifted, with_offset
 from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice, Key, resolve
-from emuron.nki.recorder import active_recorder, recorder
+from emuron.nki.recorder import active_recorder
 from emuron.nki.reinterpretation import reinterpreted
 from emuron.nki.shapes import completed, exact_split, ints, rearranged, reshaped_strides
 from emuron.numerics.dtypes import DType
@@ -80,6 +81,11 @@ class NkiTensor(AccessPattern):
         dtype: DType | None = None,
     ) -> NkiTensor:
         kept = self.indirection
+        if kept is not None and kept.kind == GATHER:
+            raise UsageError(
+                f"{self.name} is gathered by an index tile, which has no views. Take them before "
+                "indirect()."
+            )
         return NkiTensor(self.tensor, shape, strides, offset, dtype or self.dtype, kept, self.lease)
 
     def __getitem__(self, key: Key) -> NkiTensor:
@@ -102,6 +108,8 @@ class NkiTensor(AccessPattern):
 
     def _rectangle(self, top: Any, bottom: Any, left: Any, right: Any) -> NkiTensor | None:
         """Return the view of a matrix between rows and columns that are ints, None for others."""
+        if self.indirection is not None:
+            return None
         height, width = self.shape
         if top is None and bottom is None:
             top, bottom = 0, height
@@ -120,7 +128,7 @@ class NkiTensor(AccessPattern):
         made.strides = strides
         made.offset = self.offset + top * strides[0] + left * strides[1]
         made.dtype = self.dtype
-        made.indirection = self.indirection
+        made.indirection = None
         made.lease = self.lease
         made._slices = {}
         return made
@@ -159,7 +167,8 @@ class NkiTensor(AccessPattern):
         )
 
     def __bool__(self) -> bool:
-        contents = None if active_recorder() is None else recorder().contents(self)
+        active = active_recorder()
+        contents = None if active is None else active.contents(self)
         if contents is None:
             raise UsageError(
                 f"The truth value of tensor {self.tensor.name} is not known while a kernel is "
@@ -232,6 +241,16 @@ class NkiTensor(AccessPattern):
         """Return rows of an HBM tensor: row p is row `vector_offset[p, 0]`, read at run time."""
         return rows(self, dim, vector_offset)
 
+    @form_of("indirect")
+    def indirect(self, index: AccessPattern, num_elem: int | None = None) -> NkiTensor:
+        """Return [partitions, num_elem] elements at offsets that an index tile holds (trn3).
+
+        How 16 (or 32) partitions share offsets: `emuron.isa.gathered`. It has no further views.
+        """
+        count, rule = gathered(self, index, num_elem)
+        shape, strides = (self.shape[0], count), (self.strides[0], 0)
+        return NkiTensor(self.tensor, shape, strides, self.offset, self.dtype, rule, self.lease)
+
     @form_of("views")
     def permute(self, dims: Sequence[int]) -> NkiTensor:
         """Return a view with permuted dimensions; on chip dims[0] must be 0."""
@@ -268,8 +287,7 @@ class NkiTensor(AccessPattern):
         axis = dim + self.ndim + 1 if dim < 0 else dim
         if not 0 <= axis <= self.ndim:
             raise OutOfBoundsError(
-                f"expand_dim: a dimension of {self.name} can be inserted at 0 to {self.ndim}, not "
-                f"{dim}."
+                f"expand_dim: {self.name} takes a new dimension at 0 to {self.ndim}, not {dim}."
             )
         if axis == 0:
             self._refuse_partitions(axis, "expand_dim")
@@ -281,8 +299,9 @@ class NkiTensor(AccessPattern):
         axis = self._axis(dim, "squeeze_dim")
         self._refuse_partitions(axis, "squeeze_dim")
         if self.shape[axis] != 1:
+            size = self.shape[axis]
             raise UsageError(
-                f"squeeze_dim: dimension {axis} of {self.name} has size {self.shape[axis]}, not 1."
+                f"squeeze_dim: dimension {axis} of {self.name} has size {size}, not 1."
             )
         return self._replaced(axis, axis + 1, (), ())
 

@@ -89,20 +89,33 @@ class Rows:
             )
         return positions
 
-    def bytes_at(self, storage: Storage, positions: Indices) -> Indices:
-        """Return the byte addresses [..., itemsize] of element positions in the tensor's memory."""
-        size = self.like.dtype.itemsize
-        if storage.dense or not self.like.buffer.is_on_chip:
-            first = storage.base + positions * size
-        else:
-            partition, free = np.divmod(positions, self.like.row_elements)
-            first = storage.base + partition * storage.pitch + free * size
-        return first[..., None] + np.arange(size)
-
     def flat(self, storage: Storage, buffer: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Return a dense tensor's elements in one dimension, as stored."""
         count = storage.nbytes // self.like.dtype.itemsize
         return np.ndarray((count,), self.like.dtype.np, buffer, storage.base)
+
+
+def bytes_of(like: AccessPattern, storage: Storage, positions: Indices) -> Indices:
+    """Return the byte addresses [..., itemsize] of element positions of a tensor in its memory."""
+    size = like.dtype.itemsize
+    if storage.dense or not like.buffer.is_on_chip:
+        first = storage.base + positions * size
+    else:
+        partition, free = np.divmod(positions, like.row_elements)
+        first = storage.base + partition * storage.pitch + free * size
+    return first[..., None] + np.arange(size)
+
+
+def mark(like: AccessPattern, storage: Storage, positions: Indices) -> None:
+    """Note that elements at these positions are being written."""
+    memory = storage.memory
+    memory.own()
+    if memory.unwritten:
+        mask = memory.make_mask()
+        before = int(np.count_nonzero(mask)) if memory.counted else 0
+        mask[bytes_of(like, storage, positions)] = WRITTEN
+        if memory.counted:
+            memory.unwritten -= int(np.count_nonzero(mask)) - before
 
 
 def row_indirect_plan(form: Form, machine: Machine) -> Step:
@@ -143,14 +156,14 @@ def _gather(machine: Machine, rows: Rows, storage: Storage, starts: Indices, raw
     stored = np.zeros((len(starts), len(rows.inner)), like.dtype.np)
     positions = rows.elements(storage, starts[legal])
     if memory.unwritten:
-        bad = (memory.make_mask()[rows.bytes_at(storage, positions)] != WRITTEN).any(axis=-1)
+        bad = (memory.make_mask()[bytes_of(like, storage, positions)] != WRITTEN).any(axis=-1)
         if bad.any():
             byte = int(positions[bad][0]) * like.dtype.itemsize
             raise unwritten_error(storage.tensor, f"{rows.mnemonic} reads {rows.name}", byte)
     if storage.dense:
         stored[legal] = rows.flat(storage, memory.buffer)[positions]
     else:
-        found = memory.buffer[rows.bytes_at(storage, positions)]
+        found = memory.buffer[bytes_of(like, storage, positions)]
         stored[legal] = found.view(like.dtype.np)[..., 0]
     array = machine.ops.asarray(stored.reshape(like.shape))
     return array if raw or like.dtype == float32 else machine.ops.widen(array, like.dtype)
@@ -189,17 +202,11 @@ def _scatter(
     safe = np.where(starts >= 0, starts, 0)
     positions = dst.elements(storage, safe)[legal]
     memory = storage.memory
-    memory.own()
-    if memory.unwritten:
-        mask = memory.make_mask()
-        before = int(np.count_nonzero(mask)) if memory.counted else 0
-        mask[dst.bytes_at(storage, positions)] = WRITTEN
-        if memory.counted:
-            memory.unwritten -= int(np.count_nonzero(mask)) - before
+    mark(like, storage, positions)
     if storage.dense:
         dst.flat(storage, memory.buffer)[positions] = stored[legal]
     else:
         chosen = np.ascontiguousarray(stored[legal])
-        memory.buffer[dst.bytes_at(storage, positions)] = chosen.view(np.uint8).reshape(
+        memory.buffer[bytes_of(like, storage, positions)] = chosen.view(np.uint8).reshape(
             *chosen.shape, -1
         )

@@ -9,6 +9,7 @@ import numpy as np
 from emuron.errors import OutOfBoundsError, UninitializedReadError
 from emuron.isa.alu import alu_operator
 from emuron.isa.dma import DmaCompute, DmaCopy, DmaTranspose
+from emuron.isa.gathered import is_gathered
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form, Instruction
 from emuron.isa.meetings import Meeting
 from emuron.isa.microscaling import NcMatmulMx
@@ -19,6 +20,7 @@ from emuron.numerics.dtypes import DType, dtype
 from emuron.numerics.generators import initial_state
 from emuron.sim.access import Access
 from emuron.sim.bands import BandedAccess
+from emuron.sim.gather import gather_plan
 from emuron.sim.indirect import row_indirect_plan
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.matmul_plan import matmul_plan
@@ -31,6 +33,8 @@ from emuron.sim.stores import Step, Store, scatter, store_function
 def plan(form: Form, machine: Machine) -> Step:
     """Return the prepared execution of a form on a machine."""
     example = form.example
+    if any(is_gathered(getattr(example, name)) for name, _ in example.operands):
+        return gather_plan(form, machine, plan)
     if isinstance(example, (DmaCopy, DmaTranspose, DmaCompute)) and _has_rows(example):
         return row_indirect_plan(form, machine)
     if isinstance(example, Meeting):
