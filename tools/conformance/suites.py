@@ -84,9 +84,11 @@ class Suite:
             "no:cacheprovider",
             "--tb=short",
         ]
-        command += ["-p", self.plugin or "tools.conformance.cases", *_plugin_options(options)]
+        command += ["--continue-on-collection-errors"]
+        command += ["-p", self.plugin or "tools.conformance.cases", *_case_options(options)]
         if not own:
             command += [
+                *_library_case_options(options),
                 *_library_options(self.copy, output.parent.resolve()),
                 *(("--platform-target", target) if target else ()),
             ]
@@ -116,18 +118,28 @@ def read_suites(path: Path = VISIBLE) -> list[Suite]:
     ]
 
 
-def _plugin_options(options: Options) -> list[str]:
-    given = {
-        "--emuron-records": options.records.resolve(),
-        "--emuron-most-cases": options.most_cases,
-        "--emuron-most-instructions": options.most_instructions,
-        "--emuron-most-elements": options.most_elements,
-        "--emuron-case-seconds": options.case_seconds,
-        "--emuron-lnc": options.lnc,
-        "--emuron-times": options.times.resolve() if options.times else None,
-    }
-    words = [f"{name}={value}" for name, value in given.items() if value is not None]
-    return [*words, *(["--emuron-no-data"] if options.no_data else [])]
+def _case_options(options: Options) -> list[str]:
+    return _words(
+        records=options.records.resolve(),
+        most_cases=options.most_cases,
+        case_seconds=options.case_seconds,
+        times=options.times and options.times.resolve(),
+    )
+
+
+def _library_case_options(options: Options) -> list[str]:
+    sizes = _words(
+        most_instructions=options.most_instructions,
+        most_elements=options.most_elements,
+        lnc=options.lnc,
+    )
+    return [*sizes, *(["--emuron-no-data"] if options.no_data else [])]
+
+
+def _words(**given: object) -> list[str]:
+    """Return the options of the plugins that are given."""
+    shown = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
+    return [f"--emuron-{name}={value}" for name, value in shown.items()]
 
 
 def _library_options(copy: Path, folder: Path) -> list[str]:
