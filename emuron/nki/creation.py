@@ -20,7 +20,7 @@ from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice
 from emuron.nki.recorder import recorder
 from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType, uint8
+from emuron.numerics.dtypes import DType, float32, uint8
 from emuron.numerics.dtypes import dtype as to_dtype
 
 nisa: Any = isa  # its functions are made from the instruction classes
@@ -258,13 +258,38 @@ def expand_dims(x: NkiTensor, axis: int) -> NkiTensor:
 
 @form_of("maths")
 def broadcast_to(x: NkiTensor, shape: Sequence[int], dtype: object = None) -> NkiTensor:
-    """Return `x` with dimensions of size 1 repeated: a view, or a copy if `dtype` differs."""
+    """Return `x` with dimensions of size 1 repeated: a view, or a copy if `dtype` differs.
+
+    One partition is repeated over others by the Tensor Engine, into a new tile.
+    """
     if len(shape) != x.ndim:
         raise UsageError(f"broadcast_to: {x.name} has {x.ndim} dimensions, not {len(shape)}.")
+    if x.shape[0] == 1 and shape[0] != 1 and x.buffer.is_on_chip:
+        x = _over_partitions(x, shape[0])
     for axis, (have, want) in enumerate(zip(x.shape, shape, strict=True)):
         if have != want:
             x = x.broadcast(axis, want)
     return x if dtype is None or to_dtype(dtype) == x.dtype else copy(x, dtype)
+
+
+def _over_partitions(x: NkiTensor, count: int) -> NkiTensor:
+    """Return a tile in SBUF with the only partition of `x` in each of `count` partitions.
+
+    A column of ones times the row, bank by bank, as NKI does it (architecture guide of Trainium,
+    data movement by the Tensor Engine); the results leave PSUM on the Scalar Engine, since the
+    fused Mamba tutorial measures a Vector Engine that is busy with the kernel's own work alone.
+    """
+    row = (x if x.buffer is MemoryRegion.sbuf else copy(x)).reshape((1, x.free_size))
+    ones = allocate((1, count), x.dtype)
+    nisa.memset(ones, 1.0, engine=isa.engine.gpsimd)
+    made = allocate((count, x.free_size), x.dtype)
+    bank = recorder().core.psum_bank_bytes // float32.itemsize
+    for start in range(0, x.free_size, bank):
+        part = slice(start, min(start + bank, x.free_size))
+        product = allocate((count, part.stop - start), float32, MemoryRegion.psum)
+        nisa.nc_matmul(product, ones, row[:, part], is_stationary_onezero=True)
+        nisa.tensor_copy(made[:, part], product, engine=isa.engine.scalar)
+    return made.reshape((count, *x.shape[1:]))
 
 
 @form_of("maths")

@@ -279,3 +279,13 @@ def test_the_class_of_tensors_makes_views_of_a_storage(active, in_sbuf):
     assert made.tensor is tile.tensor
     assert active.contents(made).tolist() == A.view(np.uint32).reshape(4, 2, 3).tolist()
     assert nl.NkiTensor((4, 2), nl.float32, None, nl.psum).buffer is nl.psum
+
+
+@pytest.mark.parametrize("shape", [(1, 600), (1, 3, 5)])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_broadcast_to_repeats_a_partition_over_others(active, in_sbuf, shape, kind):
+    row = in_sbuf(np.arange(np.prod(shape)).reshape(shape).astype(kind))
+    spread = nl.broadcast_to(row, (7, *shape[1:]))
+    assert (spread.shape, spread.dtype) == ((7, *shape[1:]), kind)
+    expected = np.repeat(active.contents(row), 7, axis=0)
+    np.testing.assert_array_equal(active.contents(spread), expected)

@@ -24,5 +24,4 @@ except ImportError as error:
         f"emuron exec: {sys.executable} cannot import emuron ({error}). "
         "Install emuron in its environment, or run the command with emuron's own Python."
     )
-sys.modules.pop("sitecustomize", None)
 _run_hidden()
