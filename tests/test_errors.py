@@ -20,7 +20,7 @@ from emuron.errors import (
 ALL = [
     cls
     for _, cls in inspect.getmembers(errors, inspect.isclass)
-    if cls.__module__ == "emuron.errors"
+    if cls.__module__ == "emuron.errors" and not issubclass(cls, Warning)
 ]
 
 
