@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,11 +203,11 @@ def _record(result: Result) -> dict[str, Any]:
 
 
 def _write(result: Result, trace: Path | None, report: Path | None) -> None:
+    from emuron.nki.line_profile import profile_run
     from emuron.trace.perfetto import to_perfetto
-    from emuron.trace.quantity import bytes_text
-    from emuron.trace.report import Fidelity, Figure, RunReport, to_html
+    from emuron.trace.report import Fidelity, to_html
 
-    recorded, placement = result.run.timing.trace, result.run.placement
+    recorded = result.run.timing.trace
     assert recorded is not None
     if trace is not None:
         to_perfetto(recorded, trace)
@@ -217,17 +217,5 @@ def _write(result: Result, trace: Path | None, report: Path | None) -> None:
     if result.error is not None:
         bound, found = f"{result.case.tolerance:.1e}", f"{result.error:.1e}"
         fidelity = (Fidelity("outputs", "largest relative error", found, bound, result.passed),)
-    name = getattr(result.case.kernel, "__name__", "kernel")
-    page = RunReport(
-        title=f"{name}: {result.case.name}",
-        subject=name,
-        instance=f"{result.run.chip.name}, one core",
-        trace=recorded,
-        unit="launch",
-        figures=(
-            Figure("SBUF peak", bytes_text(placement.sbuf_peak_bytes), "in each partition"),
-            Figure("PSUM peak", bytes_text(placement.psum_peak_bytes), "in each partition"),
-        ),
-        fidelity=fidelity,
-    )
+    page = replace(profile_run(result.run, result.case.name).report(), fidelity=fidelity)
     to_html(page, report)

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,7 +50,11 @@ def users_errors() -> Iterator[None]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Return the module of a Python file; modules beside it can be imported by it."""
+    """Return the module of a Python file, in which `import nki` finds emuron if nothing else.
+
+    Modules beside the file can be imported by it.
+    """
+    import_module("emuron.compat")  # installs the stand-ins
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)

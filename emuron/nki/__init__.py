@@ -19,6 +19,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "benchmark": "emuron.nki.latency",
         "baremetal": "emuron.nki.latency",
         "profile": "emuron.nki.latency",
+        "profile_run": "emuron.nki.line_profile",
         "run_kernel": "emuron.nki.launch",
         "run_ranks": "emuron.nki.launch",
         "assume_registers": "emuron.nki.registers",

@@ -100,7 +100,9 @@ def _hbm_operands(form: Form) -> Iterator[tuple[int, int, str]]:
             continue
         view: AccessPattern = getattr(form.example, name)
         if not view.buffer.is_on_chip:
-            yield number, view.size * view.dtype.itemsize, kind
+            # What a stride of 0 repeats within a transfer counts once.
+            counts = (n for n, stride in zip(view.shape, view.strides, strict=True) if stride)
+            yield number, prod(counts) * view.dtype.itemsize, kind
 
 
 def figures_of(chip: Chip) -> Figures:

@@ -155,11 +155,11 @@ def activation_table_loads(evidence: Evidence) -> Iterator[Hint]:
 
 
 def single_buffered_tiles(evidence: Evidence) -> Iterator[Hint]:
-    """Find transfers that wait for an engine which in turn waits for them: one buffer."""
+    """Find transfers that wait for what in turn waits for them: one buffer."""
     held = evidence.waited(lambda w: queue_kind(w.for_queue) == "dma" != queue_kind(w.queue))
     freed: dict[str, int] = {}
     for wait in evidence.waits:
-        if queue_kind(wait.queue) == "dma" != queue_kind(wait.for_queue):
+        if queue_kind(wait.queue) == "dma" and wait.for_group != wait.group:
             freed[wait.group] = freed.get(wait.group, 0) + wait.events
     for (line, _), (ps, events) in held.items():
         if min(events, freed.get(line, 0)) < _FEWEST_EVENTS:
@@ -169,7 +169,7 @@ def single_buffered_tiles(evidence: Evidence) -> Iterator[Hint]:
             line,
             "dma",
             f"engines stood still {duration_text(ps)} for these transfers, {events} times, and the "
-            f"transfers {freed[line]} times for an engine to free their tile",
+            f"transfers {freed[line]} times for their tile to be free",
             {"wait_us": ps / 1e6, "events": events, "freed_events": freed[line]},
             evidence.at_most(line, "dma", ps, shorter=False),
             "Give every iteration a tile of its own (allocate it inside the loop), or take two or "

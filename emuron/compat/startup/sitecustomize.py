@@ -6,13 +6,14 @@ hides, runs after it.
 
 import importlib.util
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 
 def _run_hidden() -> None:
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != here]
-    spec = importlib.util.find_spec("sitecustomize")
+    spec = PathFinder.find_spec("sitecustomize")
     if spec is not None and spec.loader is not None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
