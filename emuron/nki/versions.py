@@ -24,10 +24,10 @@ VERSION_VARIABLE = "EMURON_NKI_VERSION"
 
 _held: ContextVar[str | None] = ContextVar("held", default=None)
 
-_INSTRUCTIONS: Mapping[str, str] = MappingProxyType({"activate2": "0.4", "topk": "0.6"})
+INSTRUCTIONS_SINCE: Mapping[str, str] = MappingProxyType({"activate2": "0.4", "topk": "0.6"})
 """The first version of each instruction that 0.2 did not have."""
 
-_ATTRIBUTES: Mapping[tuple[str, str], str] = MappingProxyType(
+ARGUMENTS_SINCE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("activation", "engine"): "0.7",
         ("dma_compute", "oob_mode"): "0.6",
@@ -82,11 +82,11 @@ def is_before(version: str, other: str) -> bool:
 
 def refuse_later(version: str, example: Instruction, defaults: Mapping[str, object]) -> None:
     """Raise UsageError if an instruction, or an argument that is not the default, came later."""
-    first = _INSTRUCTIONS.get(example.mnemonic, VERSIONS[0])
+    first = INSTRUCTIONS_SINCE.get(example.mnemonic, VERSIONS[0])
     if is_before(version, first):
         raise missing(version, f"nisa.{example.mnemonic}", first)
     for name in example.attributes:
-        first = _ATTRIBUTES.get((example.mnemonic, name), VERSIONS[0])
+        first = ARGUMENTS_SINCE.get((example.mnemonic, name), VERSIONS[0])
         if is_before(version, first) and getattr(example, name) != defaults.get(name):
             raise missing(version, f"{name}= of nisa.{example.mnemonic}", first)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +147,10 @@ def test_earlier_forms_of_0_2_mean_what_they_meant(active, in_sbuf, in_hbm):
     with pytest.warns(DeprecationWarning, match="fewer dimensions"):
         nisa.dma_transpose(dst=turned, src=rows)
     assert active.contents(turned).tolist() == np.arange(24).reshape(4, 6).T.tolist()
+
+
+def test_the_reference_page_is_current():
+    docs = Path(__file__).parents[2] / "docs"
+    generated = runpy.run_path(str(docs / "generate_versions.py"))
+    found = (docs / "reference" / "nki_versions.md").read_text(encoding="utf-8")
+    assert found == generated["page"](), "run python docs/generate_versions.py"
