@@ -12,6 +12,9 @@ from emuron.trace.summary import IDLE, Summary, queue_kind
 from emuron.trace.waits import Wait
 from emuron.trace.work import Work
 
+_OPENING, _CLOSING = tuple("([{"), tuple(")]}")
+_MOST_ROWS = 20  # of a call
+
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
@@ -50,11 +53,22 @@ class LineUse:
 
 
 def source_line(line: str, files: Mapping[str, str]) -> tuple[str, str]:
-    """Return the path and the text of a line called "file.py:12"; empty if there is none."""
+    """Return the path and the text of a line called "file.py:12"; empty if there is none.
+
+    A call that goes on over several lines is given whole, as one.
+    """
     file, _, number = line.rpartition(":")
     path = files.get(file, "")
-    text = linecache.getline(path, int(number)) if path and number.isdecimal() else ""
-    return path, text.strip()
+    if not path or not number.isdecimal():
+        return path, ""
+    text, depth = "", 0
+    for row in range(int(number), int(number) + _MOST_ROWS):
+        part = linecache.getline(path, row).strip()
+        text += part if not text or text[-1] in _OPENING or part[:1] in _CLOSING else f" {part}"
+        depth += sum(part.count(c) for c in _OPENING) - sum(part.count(c) for c in _CLOSING)
+        if depth <= 0:
+            break
+    return path, text
 
 
 def line_uses(

@@ -104,7 +104,7 @@ def build_page(report: RunReport, summary: Summary) -> Page:
     rows = tuple(Row(g, colours[_layer(g.name)], _busiest(g), _engine_parts(g)) for g in busy)
     return Page(
         bars=_bars(summary),
-        stacks=_stacks(summary, colours),
+        stacks=_stacks(summary, colours, report.part),
         rows=rows[:_MOST_ROWS],
         rows_left_out=max(0, len(rows) - _MOST_ROWS),
         charts=_charts(report.trace),
@@ -134,12 +134,12 @@ def _sums(summary: Summary, key: Callable[[str], str]) -> dict[str, _Sums]:
     return found
 
 
-def _stacks(summary: Summary, colours: Mapping[str, int]) -> tuple[Stack, ...]:
+def _stacks(summary: Summary, colours: Mapping[str, int], part: str) -> tuple[Stack, ...]:
     total = summary.total_ps or 1
     layers = {name: sums[0] / total for name, sums in _sums(summary, _layer).items()}
     parts = {name: sums[0] / total for name, sums in _sums(summary, _part).items()}
-    stacks = [_stack("By layer", layers, colours, summary)]
-    if len(parts) > 1 and sorted(parts.values()) != sorted(layers.values()):
+    stacks = [_stack(f"By {part}", layers, colours, summary)]
+    if part == "layer" and len(parts) > 1 and sorted(parts.values()) != sorted(layers.values()):
         largest = sorted(parts, key=lambda name: -parts[name])
         shown = {name: parts[name] for name in largest[: COLOURS - 1]}
         if len(largest) >= COLOURS:

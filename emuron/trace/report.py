@@ -87,6 +87,11 @@ class RunReport:
     lines: tuple[LineUse, ...] = ()
     hints: tuple[Hint, ...] = ()
 
+    @property
+    def part(self) -> str:
+        """What a group of the trace is called: a line of a kernel, or a layer."""
+        return "line" if self.lines else "layer"
+
     def headline(self, summary: Summary) -> tuple[Figure, ...]:
         """Return the headline figures that are known, the most asked for first."""
         latency = summary.total_ps if self.latency_ps is None else self.latency_ps

@@ -3,7 +3,7 @@
 import emuron.nki.collectives as ncc
 import emuron.nki.isa as nisa
 import emuron.nki.language as nl
-from emuron.errors import DeadlockError, UsageError
+from emuron.errors import DeadlockError, RaceError, UsageError
 from tests.illegal.table import Table
 from tests.illegal.tiles import hbm, psum, sbuf
 
@@ -256,3 +256,32 @@ def five_channels():
 )
 def a_rank_twice_in_a_group():
     ncc.ReplicaGroup([[0, 0]])
+
+
+@TABLE.refuses(
+    "Reads and writes of shared memory by two cores are ordered by a barrier.",
+    "core 0 writes … (dma_copy at cores.py: … core 1 reads 64 … put nisa.core_barrier",
+    RaceError,
+    source="NKI 0.6, logical NeuronCores",
+    cores=2,
+    is_placed=False,
+)
+def a_read_of_what_the_other_core_writes():
+    shared = hbm(4, 4)
+    if nl.program_id(0) == 0:
+        nisa.dma_copy(dst=shared, src=sbuf(4, 4))
+    else:
+        nisa.dma_copy(dst=sbuf(4, 4), src=shared)
+
+
+@TABLE.refuses(
+    "Writes of shared memory by two cores are ordered by a barrier.",
+    "core 0 writes … (dma_copy at cores.py: … core 1 writes other values to 64 … put nisa.core_barrier",
+    RaceError,
+    source="NKI 0.6, logical NeuronCores",
+    cores=2,
+    runs=True,
+    is_placed=False,
+)
+def a_write_of_what_the_other_core_writes():
+    nisa.dma_copy(dst=hbm(4, 4), src=sbuf(4, 4, value=nl.program_id(0)))

@@ -74,3 +74,22 @@ def test_cores_that_do_the_same_are_shown_once_and_share_the_memory():
     assert all(bound.least_ps <= profile.summary.total_ps for bound in profile.bounds)
     (read,) = (t for t in profile.measured.traffic if t.tensor == "x")
     assert read.read_bytes == read.size_bytes == 256 * 2048 * 2
+
+
+@nki.jit
+def spread(x):
+    tile = nl.load(x)
+    nisa.activation(
+        tile,
+        nl.exp,
+        tile,
+    )
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    nl.store(out, tile)
+    return out
+
+
+def test_a_call_over_several_lines_is_shown_whole():
+    profile = profile_run(run_kernel(spread, [nki.ShapeDtype((64, 256), "float32")], execute=False))
+    (line,) = (line for line in profile.lines if "activation" in line.instructions)
+    assert line.source == "nisa.activation(tile, nl.exp, tile,)"

@@ -173,6 +173,26 @@ def test_a_load_and_an_engine_that_wait_for_each_other_share_one_buffer():
     assert hint.gain_ps == 1590 - 1000
 
 
+def test_a_load_that_waits_for_the_store_before_it_shares_its_buffer():
+    builder, at = TraceBuilder(), 0
+    loads, vector, stores = (builder.queue(n) for n in ("dma-loads0", "vector", "dma-stores0"))
+    label, lines = builder.label("x"), [builder.group(f"k.py:{n}") for n in (1, 2, 3)]
+    for turn in range(6):
+        blocker = stores if turn else -1
+        builder.add_columns(loads, at, at + 100, label, lines[0], 64, 0, blocker, 10)
+        builder.add_columns(vector, at + 110, at + 150, label, lines[1], 0, 0, loads, 10)
+        builder.add_columns(stores, at + 160, at + 200, label, lines[2], 64, 0, vector, 10)
+        at += 210
+    trace = builder.finish()
+    causes = find_causes(trace)
+    made = Evidence(
+        summarize(trace), FIGURES, (), (), find_waits(trace, causes),
+        find_critical_path(trace, causes), (), {},
+    )  # fmt: skip
+    (hint,) = (h for h in find_hints(made) if h.rule == "single-buffered")
+    assert hint.line == "k.py:1"
+
+
 def test_two_turns_are_no_pattern():
     assert find_hints(ping_pong(2)) == ()
 
