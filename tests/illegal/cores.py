@@ -276,7 +276,7 @@ def a_read_of_what_the_other_core_writes():
 
 @TABLE.refuses(
     "Writes of shared memory by two cores are ordered by a barrier.",
-    "core 0 writes … (dma_copy at cores.py: … core 1 writes other values to 64 … put nisa.core_barrier",
+    "core 0 writes … (dma_copy at cores.py: … core 1 writes other values … put nisa.core_barrier",
     RaceError,
     source="NKI 0.6, logical NeuronCores",
     cores=2,
