@@ -102,6 +102,10 @@ class RaceError(EmuronError):
     """Two accesses to the same bytes, one of them a write, that nothing orders."""
 
 
+class LostValueError(EmuronError):
+    """A read of a tensor whose bytes another one, placed on them, has overwritten since."""
+
+
 class RaceWarning(UserWarning):
     """A race that was asked to be told only, or two values that one transfer puts in one place."""
 

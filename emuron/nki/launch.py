@@ -13,6 +13,7 @@ from typing import Any
 from emuron.errors import (
     DeadlockError,
     EmuronError,
+    LostValueError,
     RaceError,
     UninitializedReadError,
     UsageError,
@@ -22,7 +23,7 @@ from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arguments import Arguments
 from emuron.nki.cores import Team
-from emuron.nki.race_checks import race_reporter
+from emuron.nki.race_checks import duplicate_reporter, reporter
 from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.scheduling import schedule
 from emuron.nki.subset import enforce
@@ -210,8 +211,15 @@ class _Launch:
         for seat, recorder in zip(seats, recorders, strict=True):
             seat.place = recorder.place
             if self.backend is not None:
-                poison = gives_poison()
-                made = Machine(core, self.backend, shared=shared, meet=seat.meet, poison=poison)
+                made = Machine(
+                    core,
+                    self.backend,
+                    shared=shared,
+                    meet=seat.meet,
+                    poison=gives_poison(),
+                    on_loss=reporter(LostValueError),
+                )
+                made.on_duplicate = duplicate_reporter(recorder.place)
                 recorder.executor = FunctionalSimulator(made)
                 machines.append(made)
         watch = self._watch(recorders, machines)
@@ -222,7 +230,7 @@ class _Launch:
 
     def _watch(self, recorders: list[Recorder], machines: list[Machine]) -> RaceWatch | None:
         """Return what finds races between two cores; None if none are looked for."""
-        report = race_reporter()
+        report = reporter(RaceError)
         if self.team.cores < 2 or report is None:
             return None
         contents = machines[0].stored if machines else None

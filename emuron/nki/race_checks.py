@@ -1,4 +1,4 @@
-"""What happens when two accesses race: an error, a warning or nothing.
+"""What happens when two accesses race, or a value is lost: an error, a warning or nothing.
 
 `races` sets it for the kernels launched inside, EMURON_RACES in the environment for all.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from emuron.errors import RaceError, RaceWarning, UnknownNameError
+from emuron.errors import EmuronError, RaceWarning, UnknownNameError
 
 RACES_VARIABLE = "EMURON_RACES"
 SETTINGS = ("error", "warn", "off")
@@ -32,22 +32,41 @@ def races(setting: str) -> Iterator[None]:
         _set.reset(token)
 
 
-def race_reporter() -> Callable[[str], None] | None:
-    """Return what is called with the message of each race; None if none are looked for."""
-    setting = _set.get() or _known(os.environ.get(RACES_VARIABLE, "error"))
-    return {"error": _raise, "warn": warn_race, "off": None}[setting]
+def _setting() -> str:
+    return _set.get() or _known(os.environ.get(RACES_VARIABLE, "error"))
+
+
+def duplicate_reporter(place: Callable[[], str]) -> Callable[[str], None] | None:
+    """Return what warns, once for each `place`, of values that one transfer puts in one place.
+
+    None if races are off. It never raises: kernels let padding rows go to one that nobody reads.
+    """
+    told: set[str] = set()
+
+    def report(message: str) -> None:
+        if place() not in told:
+            told.add(place())
+            warnings.warn(f"{place()}: {message}", RaceWarning, stacklevel=2)
+
+    return None if _setting() == "off" else report
+
+
+def reporter(error: type[EmuronError]) -> Callable[[str], None] | None:
+    """Return what is called with the message of each race; None if none are looked for.
+
+    It raises `error` or warns.
+    """
+    setting = _setting()
+
+    def report(message: str) -> None:
+        if setting == "error":
+            raise error(message)
+        warnings.warn(message, RaceWarning, stacklevel=2)
+
+    return None if setting == "off" else report
 
 
 def _known(setting: str) -> str:
     if setting not in SETTINGS:
         raise UnknownNameError("setting of races", setting, SETTINGS)
     return setting
-
-
-def _raise(message: str) -> None:
-    raise RaceError(message)
-
-
-def warn_race(message: str) -> None:
-    """Warn of a race."""
-    warnings.warn(message, RaceWarning, stacklevel=3)

@@ -157,13 +157,35 @@ class Access:
             if part is not None and memory.covers(part):
                 return
         bits = self._bits(storage, offset, memory.make_mask())
-        good = bits == self.mask_written
+        good = bits == self.mask_written * storage.mark
+        if good.all():
+            return
+        reading = f"{self.instruction} reads {self.name}"
+        marks = np.ascontiguousarray(bits).view(np.uint8).reshape(*self.shape, self.itemsize)
+        if not memory.counted:
+            good = (marks != 0).all(axis=-1)
         if not good.all():
-            raise unwritten_error(
-                storage.tensor,
-                f"{self.instruction} reads {self.name}",
-                self._first_unwritten(offset, good),
-            )
+            first = self._first_unwritten(offset, good)
+            raise unwritten_error(storage.tensor, reading, first)
+        self._check_owner(storage, offset, marks, reading)
+
+    def _check_owner(
+        self, storage: Storage, offset: int, marks: npt.NDArray[np.uint8], reading: str
+    ) -> None:
+        """Report what the tensor itself has written and another one, on the same bytes, since."""
+        own, owners = storage.own, storage.memory.owners
+        if own is None or owners is None:
+            return
+        wrote: Any = True
+        if own.unwritten:
+            dense = self._dense_bits(offset, own.make_mask())
+            wrote = np.ascontiguousarray(dense).view(np.uint8).reshape(marks.shape) == WRITTEN
+        owners.check(storage.tensor, storage.mark, marks, wrote, reading)
+
+    def _dense_bits(self, offset: int, mask: npt.NDArray[np.uint8]) -> Any:
+        """Return the view of a mask of the tensor's bytes alone, one integer for each element."""
+        start = offset * self.itemsize
+        return np.ndarray(self.shape, self.mask_type, mask, start, self.byte_strides)
 
     def _first_unwritten(self, offset: int, good: npt.NDArray[np.bool_]) -> int:
         index = np.unravel_index(int(np.argmin(good)), self.shape)
@@ -189,7 +211,9 @@ class Access:
         mask = memory.make_mask()
         bits = self._bits(storage, offset, mask)
         if not memory.counted:
-            bits[...] = self.mask_written
+            bits[...] = self.mask_written * storage.mark
+            if storage.own is not None and storage.own.unwritten:
+                self._mark_own(storage.own, offset)
             return
         if self.fills:
             new = (self.size - int(np.count_nonzero(bits == self.mask_written))) * self.itemsize
@@ -201,6 +225,12 @@ class Access:
         memory.unwritten -= new
         if not memory.unwritten:
             memory.fill()
+
+    def _mark_own(self, own: Written, offset: int) -> None:
+        """Note what is written through a placed tensor itself."""
+        part = self._rectangle(offset, 0, own.pitch, own)
+        if part is None or not own.add(part):
+            self._dense_bits(offset, own.make_mask())[...] = self.mask_written
 
     def matmul_state(self, storage: Storage, offset: int) -> bool | npt.NDArray[np.bool_]:
         """Return which elements a matmul has written: none, all, or a mask; then mark them all."""
@@ -227,9 +257,7 @@ class Access:
 
     def _matmul_mask(self, known: Written, offset: int) -> bool | npt.NDArray[np.bool_]:
         mask = known.make_mask()
-        bits = np.ndarray(
-            self.shape, self.mask_type, mask, offset * self.itemsize, self.byte_strides
-        )
+        bits = self._dense_bits(offset, mask)
         before: npt.NDArray[np.bool_] = bits == self.mask_written
         bits[...] = self.mask_written
         count = int(np.count_nonzero(before))

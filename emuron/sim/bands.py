@@ -51,6 +51,6 @@ class BandedAccess(Access):
         if not self.independent:
             super().require_written(storage, offset)
             return
-        known = self._bits(storage, offset, storage.memory.make_mask()) == self.mask_written
+        known = self._bits(storage, offset, storage.memory.make_mask()) != 0
         bits = self._bits(storage, offset, storage.memory.buffer)
         bits[~known] = 0

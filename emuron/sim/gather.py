@@ -15,7 +15,6 @@ from emuron.sim.access import Access
 from emuron.sim.indirect import Indices, bytes_of, mark
 from emuron.sim.machine import Machine, Memory, Storage, unwritten_error
 from emuron.sim.stores import Step
-from emuron.sim.written import WRITTEN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +114,7 @@ def _elements(
 def _gather(form: Form, g: _Gathered, source: Storage, elements: Indices, into: Storage) -> None:
     memory, places = source.memory, bytes_of(g.pattern, source, elements)
     if memory.unwritten:
-        bad = (memory.make_mask()[places] != WRITTEN).any(axis=-1)
+        bad = (memory.make_mask()[places] == 0).any(axis=-1)
         if bad.any():
             byte = int(elements[bad][0]) * g.pattern.dtype.itemsize
             raise unwritten_error(source.tensor, f"{form.mnemonic} reads {g.name}", byte)

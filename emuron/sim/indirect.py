@@ -14,7 +14,6 @@ from emuron.numerics.dtypes import float32
 from emuron.sim.access import Access
 from emuron.sim.machine import Machine, Storage, unwritten_error
 from emuron.sim.stores import Step
-from emuron.sim.written import WRITTEN
 
 Indices = npt.NDArray[np.int64]
 
@@ -113,7 +112,7 @@ def mark(like: AccessPattern, storage: Storage, positions: Indices) -> None:
     if memory.unwritten:
         mask = memory.make_mask()
         before = int(np.count_nonzero(mask)) if memory.counted else 0
-        mask[bytes_of(like, storage, positions)] = WRITTEN
+        mask[bytes_of(like, storage, positions)] = storage.mark
         if memory.counted:
             memory.unwritten -= int(np.count_nonzero(mask)) - before
 
@@ -134,7 +133,7 @@ def row_indirect_plan(form: Form, machine: Machine) -> Step:
         if machine.on_address is not None:
             for rows, first in zip((dst, *sources), starts, strict=True):
                 if rows.rule is not None:
-                    machine.on_address(first)
+                    machine.on_address(storages[rows.position].tensor, first)
         if not skip:
             for rows, first in zip((dst, *sources), starts, strict=True):
                 rows.refuse_illegal(first)
@@ -144,7 +143,15 @@ def row_indirect_plan(form: Form, machine: Machine) -> Step:
         ]
         result = example.compute(machine.ops, *values, *([None] * absent))
         legal = _legal_elements(dst, starts[0], sources, starts[1:], transposed)
-        _scatter(machine, dst, storages[dst.position], starts[0], result, legal, example.raw)
+        target = storages[dst.position]
+        kept = _scatter(machine, dst, target, starts[0], result, legal, example.raw)
+        if not kept and machine.on_duplicate is not None:
+            machine.on_duplicate(
+                f"{form.mnemonic} writes different values to the same row of "
+                f"'{target.tensor.name}', whose indices name it more than once: which stays is not "
+                "defined (here the last). Make the indices unique, or let padding go out of range "
+                "with oob_mode.skip."
+            )
 
     return step
 
@@ -156,7 +163,7 @@ def _gather(machine: Machine, rows: Rows, storage: Storage, starts: Indices, raw
     stored = np.zeros((len(starts), len(rows.inner)), like.dtype.np)
     positions = rows.elements(storage, starts[legal])
     if memory.unwritten:
-        bad = (memory.make_mask()[bytes_of(like, storage, positions)] != WRITTEN).any(axis=-1)
+        bad = (memory.make_mask()[bytes_of(like, storage, positions)] == 0).any(axis=-1)
         if bad.any():
             byte = int(positions[bad][0]) * like.dtype.itemsize
             raise unwritten_error(storage.tensor, f"{rows.mnemonic} reads {rows.name}", byte)
@@ -192,8 +199,11 @@ def _scatter(
     result: Any,
     legal: npt.NDArray[np.bool_],
     raw: bool,
-) -> None:
-    """Write the legal elements in ascending row order: of equal indices the last one stays."""
+) -> bool:
+    """Write the legal elements in ascending row order: of equal indices the last one stays.
+
+    Return whether what each row wrote is there.
+    """
     backend, like = machine.ops, dst.like
     rounded = result
     if not raw and like.dtype != float32:
@@ -203,10 +213,12 @@ def _scatter(
     positions = dst.elements(storage, safe)[legal]
     memory = storage.memory
     mark(like, storage, positions)
+    chosen = np.ascontiguousarray(stored[legal])
+    chosen_bytes = chosen.view(np.uint8).reshape(*chosen.shape, -1)
     if storage.dense:
-        dst.flat(storage, memory.buffer)[positions] = stored[legal]
+        dst.flat(storage, memory.buffer)[positions] = chosen
     else:
-        chosen = np.ascontiguousarray(stored[legal])
-        memory.buffer[bytes_of(like, storage, positions)] = chosen.view(np.uint8).reshape(
-            *chosen.shape, -1
-        )
+        memory.buffer[bytes_of(like, storage, positions)] = chosen_bytes
+    if dst.rule is None or len(np.unique(starts[starts >= 0])) == np.count_nonzero(starts >= 0):
+        return True
+    return bool((memory.buffer[bytes_of(like, storage, positions)] == chosen_bytes).all())

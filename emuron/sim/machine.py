@@ -19,6 +19,7 @@ from emuron.isa.tensor import MemoryRegion, StorageKind, Tensor
 from emuron.numerics.backend import Backend, get_backend
 from emuron.numerics.dtypes import DType, float32
 from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
+from emuron.sim.owners import Owners
 from emuron.sim.written import WRITTEN, Bytes, Written
 
 if TYPE_CHECKING:
@@ -32,16 +33,18 @@ _PADDING = 8  # bytes: a buffer can be viewed as any dtype
 class Memory(Written):
     """A run of bytes that one tensor, or several aliasing ones, live in, and what is written.
 
-    The bytes of an arena are not `counted`: its `unwritten` stays above 0, and it has a mask.
+    The bytes of an arena are not `counted`: its `unwritten` stays above 0, and it has a mask, which
+    holds for each byte the mark of its owner, the tensor that wrote it last.
     """
 
-    __slots__ = ("buffer", "writable", "typed", "counted")
+    __slots__ = ("buffer", "writable", "typed", "counted", "owners")
 
     def __init__(
         self, nbytes: int, pitch: int, buffer: Bytes | None = None, *, counted: bool = True
     ) -> None:
         super().__init__(nbytes, pitch)
         self.counted = counted
+        self.owners: Owners | None = None
         self.writable = buffer is None
         if buffer is None:
             padded = -(-nbytes // _PADDING) * _PADDING
@@ -71,13 +74,19 @@ class Storage:
     """Where one tensor's bytes are: `base` in a Memory, partitions `pitch` bytes apart.
 
     `matmul` tells what of it a matmul has written since the tensor was made; it is None while
-    that is nothing, or (then `all_matmul` is true) everything.
+    that is nothing, or (then `all_matmul` is true) everything. In an arena `mark` stands for the
+    tensor in the mask, and `own` tells what of it was written through the tensor itself.
     """
 
-    __slots__ = ("tensor", "memory", "base", "pitch", "dense", "nbytes", "matmul", "all_matmul")
+    __slots__ = (
+        "tensor", "memory", "base", "pitch", "dense", "nbytes", "mark", "own", "matmul",
+        "all_matmul",
+    )  # fmt: skip
 
     def __init__(self, tensor: Tensor, memory: Memory, base: int = 0, pitch: int = 0) -> None:
         self.tensor = tensor
+        self.mark = WRITTEN
+        self.own: Written | None = None
         self.matmul: Written | None = None
         self.all_matmul = False
         self.nbytes = tensor.nbytes
@@ -112,28 +121,35 @@ class Arena:
     On chip these are all bytes; in HBM they grow with the tensors.
     """
 
-    def __init__(self, core: NeuronCore, buffer: MemoryRegion, poison: bool = False) -> None:
+    def __init__(
+        self, core: NeuronCore, buffer: MemoryRegion, poison: bool, owners: Owners
+    ) -> None:
         in_psum = buffer is MemoryRegion.psum
         size = core.psum_bytes_per_partition if in_psum else core.sbuf_bytes_per_partition
         self._pitch = size if buffer.is_on_chip else 0
         self._placed: list[Storage] = []
         self._poison = poison
-        self._memory = _uncounted(self._pitch * core.partitions, poison)
+        self._owners = owners
+        self._memory = _uncounted(self._pitch * core.partitions, poison, owners)
 
     def place(self, tensor: Tensor) -> Storage:
         """Return the storage of a tensor at its address."""
         if isinstance(tensor.address, tuple):
             partition, byte = tensor.address
-            return Storage(tensor, self._memory, partition * self._pitch + byte, self._pitch)
-        assert tensor.address is not None
-        end = tensor.address + tensor.nbytes
-        if end > len(self._memory.buffer):
-            self._grow(max(end, 2 * len(self._memory.buffer)))
-        self._placed.append(Storage(tensor, self._memory, tensor.address))
-        return self._placed[-1]
+            made = Storage(tensor, self._memory, partition * self._pitch + byte, self._pitch)
+        else:
+            assert tensor.address is not None
+            end = tensor.address + tensor.nbytes
+            if end > len(self._memory.buffer):
+                self._grow(max(end, 2 * len(self._memory.buffer)))
+            made = Storage(tensor, self._memory, tensor.address)
+            self._placed.append(made)
+        made.mark = self._owners.mark(tensor)
+        made.own = Written(tensor.nbytes, _row_bytes(tensor))
+        return made
 
     def _grow(self, size: int) -> None:
-        old, self._memory = self._memory, _uncounted(size, self._poison)
+        old, self._memory = self._memory, _uncounted(size, self._poison, self._owners)
         self._memory.buffer[: len(old.buffer)] = old.buffer
         self._memory.make_mask()[: len(old.buffer)] = old.make_mask()
         for storage in self._placed:
@@ -145,7 +161,8 @@ class Machine:
 
     `shared` holds the tensors in shared_hbm, for all the cores of a rank; `meet` carries out an
     instruction together with other cores. With `poison`, fresh memory holds NaN (integers 4, as in
-    AWS's simulator) and may be read; without it that is an error.
+    AWS's simulator) and may be read; without it that is an error. `on_loss` gets a message for
+    each read of a placed tensor that another one has taken over.
     """
 
     def __init__(
@@ -157,13 +174,18 @@ class Machine:
         shared: dict[Tensor, Storage] | None = None,
         meet: Callable[[Meeting, Operands], None] | None = None,
         poison: bool = False,
+        on_loss: Callable[[str], None] | None = None,
     ) -> None:
         self.core = core
+        self._on_loss = on_loss
         self._poison = poison
         self._shared: dict[Tensor, Storage] = {} if shared is None else shared
         self._meet = meet
-        self.on_address: Callable[[Any], None] | None = None
-        """Gets the place of each operand that is addressed at run time, or those of its rows."""
+        self.on_address: Callable[[Tensor, Any], None] | None = None
+        """Gets the tensor and place of each DMA operand that is addressed at run time, or the
+        places of its rows."""
+        self.on_duplicate: Callable[[str], None] | None = None
+        """Gets a message where one transfer writes different values to one place."""
         self.backend: Backend = get_backend(backend) if isinstance(backend, str) else backend
         self.policy = policy
         self.ops: Any = (
@@ -202,7 +224,8 @@ class Machine:
                 storage.memory.poison(tensor.dtype)
             return storage
         if tensor.buffer not in self._arenas:
-            self._arenas[tensor.buffer] = Arena(self.core, tensor.buffer, self._poison)
+            owners = Owners(self._on_loss)
+            self._arenas[tensor.buffer] = Arena(self.core, tensor.buffer, self._poison, owners)
         return self._arenas[tensor.buffer].place(tensor)
 
     def release(self, tensor: Tensor) -> None:
@@ -267,7 +290,9 @@ class Machine:
         if memory.counted:
             memory.fill()
         else:
-            storage.rows(memory.make_mask())[...] = WRITTEN
+            storage.rows(memory.make_mask())[...] = storage.mark
+            if storage.own is not None:
+                storage.own.fill()
 
     def read(self, tensor: Tensor) -> npt.NDArray[Any]:
         """Return a copy of a tensor's contents, NumPy with the storage dtype.
@@ -325,9 +350,10 @@ class _UnguardedOps:
         self.name = backend.name
 
 
-def _uncounted(nbytes: int, poison: bool) -> Memory:
+def _uncounted(nbytes: int, poison: bool, owners: Owners) -> Memory:
     """Return the memory of an arena, whose mask tells what is written."""
     memory = Memory(nbytes, max(1, nbytes), counted=False)
+    memory.owners = owners
     mask = memory.make_mask()
     if poison:
         memory.buffer.fill(_POISON_BYTE)

@@ -59,7 +59,7 @@ def plan(form: Form, machine: Machine) -> Step:
                 )
             moved[k] += index * rule.stride
             if machine.on_address is not None:
-                machine.on_address(moved[k])
+                machine.on_address(storages[k].tensor, moved[k])
         step(storages, moved)
 
     return shifted

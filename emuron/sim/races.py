@@ -71,6 +71,11 @@ class _Core:
     addresses: list[Places] = field(default_factory=list)
     shared: list[bool] = field(default_factory=list)  # of each tensor of the program
 
+    def addressed(self, tensor: Tensor, places: Places) -> None:
+        """Note where an operand in shared_hbm lies that is addressed at run time."""
+        if tensor.buffer is MemoryRegion.shared_hbm:
+            self.addresses.append(places)
+
 
 class RaceWatch:
     """Finds the races between the cores of a rank, at each of their meetings and at the end.
@@ -93,7 +98,7 @@ class RaceWatch:
 
     def executor(self, core: int, machine: Machine) -> FunctionalSimulator:
         """Return a simulator of one core that tells the watch of what it needs to know."""
-        machine.on_address = self._cores[core].addresses.append
+        machine.on_address = self._cores[core].addressed
         return _WatchedSimulator(machine, lambda tensor: self._writes(core, tensor))
 
     def _writes(self, core: int, tensor: Tensor) -> None:
@@ -286,8 +291,9 @@ class _Addresses:
 
 
 def _dynamic(form: Form) -> list[str]:
-    """Return the operands that are addressed at run time."""
-    return [name.partition(".")[0] for name, _ in form.operand_fields if name.endswith(".index")]
+    """Return the operands in shared_hbm that are addressed at run time."""
+    named = [name.partition(".")[0] for name, _ in form.operand_fields if name.endswith(".index")]
+    return [n for n in named if getattr(form.example, n).buffer is MemoryRegion.shared_hbm]
 
 
 class _WatchedSimulator(FunctionalSimulator):
