@@ -80,7 +80,7 @@ def write_back(value: Any, array: NDArray[Any], name: str, *, returned: bool = F
     """
     framework = framework_of(value)
     if framework == "torch":
-        value.copy_(like("torch", array, to_dtype(value.dtype)))
+        value.detach().copy_(like("torch", array, to_dtype(value.dtype)))
     elif framework == "jax":
         if not returned:
             raise UsageError(

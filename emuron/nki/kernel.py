@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 from emuron.errors import UsageError
@@ -17,22 +18,33 @@ class Kernel:
     """A function that writes NKI instructions; `kernel[n]` launches it on n physical cores.
 
     Called with arrays it runs and returns arrays; called from another kernel its instructions
-    become part of that kernel.
+    become part of that kernel. `target` is the chip that it was made for, if `jit` was told one.
     """
 
     def __init__(
-        self, func: Callable[..., Any], grid: int | None = None, schedule: Sequence[Edge] = ()
+        self,
+        func: Callable[..., Any],
+        grid: int | None = None,
+        schedule: Sequence[Edge] = (),
+        target: str | None = None,
     ) -> None:
         functools.update_wrapper(self, func)
         self.func = func
         self.grid = grid
         self.schedule = tuple(schedule)
+        self.target = target
 
     __name__: str
 
     def __getitem__(self, cores: int | tuple[int]) -> Kernel:
         """Return the kernel with a launch grid of 1 or 2 physical cores."""
-        return Kernel(self.func, _grid(self, cores), self.schedule)
+        return Kernel(self.func, _grid(self, cores), self.schedule, self.target)
+
+    def __get__(self, owner: object, kind: type | None = None) -> Kernel:
+        """Return the kernel as a method of an object; as a class attribute, the kernel itself."""
+        if owner is None:
+            return self
+        return Kernel(MethodType(self.func, owner), self.grid, self.schedule, self.target)
 
     def with_schedule(self, edges: Sequence[Edge]) -> Kernel:
         """Return the kernel with waits between instructions that it names by `name=`.
@@ -40,7 +52,7 @@ class Kernel:
         Each edge is (consumer, producer) or (consumer, [producers]). Names that the kernel does not
         give raise UnknownNameError when it runs.
         """
-        return Kernel(self.func, self.grid, (*self.schedule, *edges))
+        return Kernel(self.func, self.grid, (*self.schedule, *edges), self.target)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the kernel on the default target, or write it into the kernel that calls it."""
@@ -52,14 +64,22 @@ class Kernel:
         return f"<nki kernel {self.__name__}>"
 
 
-def jit(func: Callable[..., Any] | None = None, **options: object) -> Any:
+def jit(
+    func: Callable[..., Any] | None = None,
+    *,
+    platform_target: str | None = None,
+    **options: object,
+) -> Any:
     """Make a kernel of a function; usable as `@nki.jit`, `@nki.jit(…)` and `nki.jit(f)`.
 
-    Options of AWS's compiler (mode, platform_target, debug_kernel …) are accepted and ignored.
+    `platform_target` is the chip to run on where a launch names none. The other options of AWS's
+    compiler (mode, debug_kernel, experimental_flags …) are accepted and ignored.
     """
     if func is None:
-        return jit
-    return func if isinstance(func, Kernel) else Kernel(func)
+        return functools.partial(jit, platform_target=platform_target)
+    if isinstance(func, Kernel):
+        return Kernel(func.func, func.grid, func.schedule, platform_target or func.target)
+    return Kernel(func, target=platform_target)
 
 
 def simulate(
@@ -69,7 +89,8 @@ def simulate(
 
     NumPy or PyTorch in, the same out; arguments that the kernel writes to are updated in place.
     `simulate(kernel)[2]` and `simulate(kernel[2])` run it on two cores. `target` is a chip,
-    generation or instance; without it NEURON_PLATFORM_TARGET_OVERRIDE counts, else trn2.
+    generation or instance; without it that of `jit` counts, then NEURON_PLATFORM_TARGET_OVERRIDE
+    and NKI_NC_VERSION in the environment, else trn2.
     """
     launched = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
     return Simulated(launched, target, backend)

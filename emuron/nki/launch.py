@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from emuron.nki.race_checks import duplicate_reporter, reporter
 from emuron.nki.recorder import PACKAGE, Recorder
 from emuron.nki.scheduling import schedule
 from emuron.nki.subset import enforce
-from emuron.nki.target import target_chip
+from emuron.nki.target import check_environment, target_chip
 from emuron.nki.unwritten import gives_poison
 from emuron.nki.versions import held_to
 from emuron.nki.wrong_calls import wrong_call
@@ -190,8 +191,9 @@ class _Launch:
         enforce(kernel, *calls[0])
         self.kernel = kernel
         self.name = getattr(kernel, "__name__", "kernel")
-        self.chip = target_chip(target)
+        self.chip = target_chip(target or getattr(kernel, "target", None))
         self.grid: int | None = getattr(kernel, "grid", None)
+        check_environment(self.name, self.grid)
         self.backend = get_backend(backend) if backend is not None else None
         cores = self.grid or 1
         if cores not in self.chip.lnc_sizes:
@@ -312,8 +314,13 @@ class _Rank:
 
 
 def _parameter_names(kernel: Callable[..., Any]) -> list[str]:
-    code = getattr(getattr(kernel, "func", kernel), "__code__", None)
-    return list(code.co_varnames[: code.co_argcount]) if code is not None else []
+    """Return the names of the positional parameters, [] where there is no telling."""
+    try:
+        parameters = inspect.signature(kernel).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in parameters if parameter.kind in positional]
 
 
 def _completed(names: list[str], count: int) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -129,6 +131,117 @@ def test_the_target_is_the_argument_then_the_environment_then_trn2(monkeypatch):
     nki.simulate(kernel)(X)
     nki.simulate(kernel, target="trn3")(X)
     assert seen == [nisa.nc_version.gen3, nisa.nc_version.gen2, nisa.nc_version.gen4]
+
+
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [
+        *(("trn1", 2), ("inf2", 2), ("gen2", 2), ("trn2", 3), ("gen3", 3), ("trn3", 4)),
+        *(("gen4", 4), ("trn2.48xlarge", 3)),
+    ],
+)
+def test_the_target_goes_by_all_its_names(monkeypatch, name, generation):
+    seen = []
+
+    def kernel(x):
+        seen.append(int(nisa.get_nc_version()))
+
+    nki.simulate(kernel, target=name)(X)
+    monkeypatch.setenv("NEURON_PLATFORM_TARGET_OVERRIDE", name)
+    nki.simulate(kernel)(X)
+    monkeypatch.delenv("NEURON_PLATFORM_TARGET_OVERRIDE")
+    monkeypatch.setenv("NKI_NC_VERSION", name)
+    nki.simulate(kernel)(X)
+    assert seen == [generation] * 3
+
+
+def test_a_kernel_made_for_a_chip_runs_on_it_where_the_launch_names_none(monkeypatch):
+    seen = []
+
+    @nki.jit(platform_target="trn3", mode="trace")
+    def kernel(x):
+        seen.append(int(nisa.get_nc_version()))
+
+    monkeypatch.setenv("NEURON_PLATFORM_TARGET_OVERRIDE", "trn1")
+    kernel[1](X)
+    nki.simulate(kernel)(X)
+    nki.simulate(kernel[2], target="trn2")(X)
+    assert seen == [4, 4, 3, 3]
+
+
+def test_other_logical_cores_than_the_runtimes_are_refused(monkeypatch):
+    monkeypatch.setenv("NEURON_LOGICAL_NC_CONFIG", "2")
+    nki.simulate(nki.jit(double)[2])(X)
+    nki.simulate(double)(X)
+    with pytest.raises(UsageError, match=r"double\[1\].*NEURON_LOGICAL_NC_CONFIG=2"):
+        nki.simulate(nki.jit(double)[1])(X)
+
+
+def test_numbers_are_rounded_whatever_the_environment_asks(monkeypatch):
+    monkeypatch.setenv("NKI_PRECISE_FP", "0")
+    with pytest.warns(UserWarning, match="NKI_PRECISE_FP=0 has no effect"):
+        nki.simulate(double)(X)
+
+
+def test_wrappers_around_kernels_and_kernels_around_wrappers_are_transparent():
+    def wrapper(function):
+        @functools.wraps(function)
+        def inner(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return inner
+
+    for kernel in (wrapper(nki.jit(double)), nki.jit(wrapper(double)), wrapper(wrapper(double))):
+        assert list(inspect.signature(kernel).parameters) == ["x", "factor"]
+        assert nki.simulate(kernel)(X, factor=3.0).tolist() == (X * 3).tolist()
+        with pytest.raises(UsageError, match="Argument x is float64"):
+            nki.simulate(kernel)(X.astype(np.float64))
+
+
+def test_partial_functions_and_methods_are_kernels():
+    class Layer:
+        factor = 5.0
+
+        @nki.jit
+        def forward(self, x):
+            return double(x, self.factor)
+
+    assert nki.simulate(functools.partial(double, factor=4.0))(X).tolist() == (X * 4).tolist()
+    assert Layer().forward(X).tolist() == (X * 5).tolist()
+    assert Layer().forward[1](X).tolist() == (X * 5).tolist()
+    assert isinstance(Layer.forward, type(nki.jit(double)))
+
+
+def test_a_kernel_without_arguments_runs():
+    def kernel():
+        out = nl.ndarray((2, 2), nl.float32, buffer=nl.shared_hbm)
+        nl.store(out, nl.full((2, 2), 3.0, nl.float32))
+        return out
+
+    assert nki.jit(kernel)().tolist() == [[3.0, 3.0], [3.0, 3.0]]
+
+
+def test_prints_of_kernels_are_seen(capsys):
+    def kernel(x):
+        print("shape", x.shape)
+        nl.device_print("x:", nl.load(x)[0:1, 0:2])
+
+    nki.simulate(kernel)[2](X)
+    assert capsys.readouterr().out == 2 * "shape (3, 4)\nx: [[0. 1.]]\n"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_breakpoints_stop_in_the_kernel(monkeypatch, cores):
+    stopped = []
+    monkeypatch.setattr(
+        sys, "breakpointhook", lambda: stopped.append(sys._getframe(1).f_code.co_name)
+    )
+
+    def kernel(x):
+        breakpoint()
+
+    nki.simulate(kernel)[cores](X)
+    assert stopped == ["kernel"] * cores
 
 
 def test_timing_needs_no_data():
