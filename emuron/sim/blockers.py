@@ -17,7 +17,7 @@ from emuron.sim import timing_layout as at
 
 Column: TypeAlias = NDArray[np.int64]
 
-_Waits: TypeAlias = dict[tuple[int, int], list[int]]  # of (queue, delay): the rows that wait so
+_Waits: TypeAlias = dict[tuple[int, int], Column]  # of (queue, delay): the rows that wait so
 
 
 class Blockers:
@@ -79,15 +79,15 @@ class Blockers:
 
     def _waits(self, queue: int) -> _Waits:
         """Return the rows of a queue by what they wait for."""
-        row, wait = self._starts[queue]
-        found: _Waits = {}
-        m = self._m
-        for instruction in range(row, int(self._records[queue, at.END]), at.ROW):
-            if m[instruction] == at.BACK_EDGE:
-                continue
-            last = int(m[instruction + at.WAIT_END])
-            for at_wait in range(wait, last, at.WAIT):
-                number = (int(m[at_wait]) - self._first_queue) // at.QUEUE
-                found.setdefault((number, int(m[at_wait + at.DELAY])), []).append(instruction)
-            wait = last
-        return found
+        (row, wait), m = self._starts[queue], self._m
+        rows = np.arange(row, int(self._records[queue, at.END]), at.ROW)
+        rows = rows[m[rows] != at.BACK_EDGE]
+        ends = m[rows + at.WAIT_END]
+        counts = np.diff(ends, prepend=wait) // at.WAIT
+        waits = wait + at.WAIT * np.arange(int(counts.sum()))
+        numbers = (m[waits] - self._first_queue) // at.QUEUE
+        delays = m[waits + at.DELAY]
+        span = int(delays.max(initial=0)) + 1
+        kinds, index = np.unique(numbers * span + delays, return_inverse=True)
+        owners = np.repeat(rows, counts)
+        return {divmod(kind, span): owners[index == n] for n, kind in enumerate(kinds.tolist())}
