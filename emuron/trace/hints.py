@@ -6,75 +6,18 @@ never exceeds what the line's time on the critical path allows, and is made as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 
-from emuron.trace.bounds import Bound, reread_bytes
-from emuron.trace.critical_path import CriticalPath
+from emuron.trace.bounds import reread_bytes
+from emuron.trace.evidence import Evidence, Hint
 from emuron.trace.quantity import bytes_text, duration_text, share_text
-from emuron.trace.summary import Summary, kind_title, queue_kind
-from emuron.trace.waits import Wait
-from emuron.trace.work import Figures, Traffic, Work
+from emuron.trace.summary import kind_title, queue_kind
+from emuron.trace.work import Work
 
 _FEWEST_EVENTS = 3  # what happens once or twice is no pattern
 _LEAST_SHARE = 0.005  # of the run: smaller gains are not worth a reader's time
 _BUSY_SHARE = 0.6
 _ENGINES = ("tensor", "vector", "scalar", "gpsimd")
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """One thing to fix: the rule, where, what was measured, the gain at most, and the way out."""
-
-    rule: str
-    line: str
-    engine: str
-    measured: str
-    quantities: Mapping[str, float]
-    gain_ps: int
-    way_out: str
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the rules look at; `table_loads` counts activation-table loads by line."""
-
-    summary: Summary
-    figures: Figures
-    works: tuple[Work, ...]
-    traffic: tuple[Traffic, ...]
-    waits: tuple[Wait, ...]
-    critical: CriticalPath | None
-    bounds: tuple[Bound, ...]
-    table_loads: Mapping[str, int]
-
-    def at_most(self, line: str, engine: str, ps: float, *, shorter: bool = True) -> int:
-        """Return a gain in ps, no more than the line has on the critical path with that engine.
-
-        No other resource may need longer for its work than what then is left; the engine itself
-        neither, unless its own work gets `shorter`.
-        """
-        others = [b.least_ps for b in self.bounds if not (shorter and b.resource == engine)]
-        room = self.summary.total_ps - max(others, default=0)
-        if self.critical is None:
-            return round(max(0, min(ps, room)))
-        key = (line, engine)
-        path = self.critical.busy_ps.get(key, 0) + self.critical.latency_ps.get(key, 0)
-        return round(max(0, min(ps, room, path)))
-
-    def busy_ps(self, line: str, engine: str) -> int:
-        """Return the time that an engine spent on a line."""
-        found = (group for group in self.summary.groups if group.name == line)
-        return sum(group.busy_ps.get(engine, 0) for group in found)
-
-    def waited(self, of: Callable[[Wait], bool]) -> dict[tuple[str, str], tuple[int, int]]:
-        """Return (time, events) of the chosen waits by the line and the kind waited for."""
-        sums: dict[tuple[str, str], tuple[int, int]] = {}
-        for wait in filter(of, self.waits):
-            key = (wait.for_group, queue_kind(wait.for_queue))
-            ps, events = sums.get(key, (0, 0))
-            sums[key] = (ps + wait.wait_ps, events + wait.events)
-        return sums
 
 
 def find_hints(evidence: Evidence) -> tuple[Hint, ...]:
@@ -210,6 +153,31 @@ def waiting_tensor_engine(evidence: Evidence) -> Iterator[Hint]:
         )
 
 
+def dependent_instructions(evidence: Evidence) -> Iterator[Hint]:
+    """Find instructions that each wait for the result of the one before on the same engine."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for wait in evidence.waits:
+        engine = queue_kind(wait.queue)
+        if wait.queue == wait.for_queue and engine in _ENGINES:
+            ps, events = sums.get((wait.group, engine), (0, 0))
+            sums[wait.group, engine] = (ps + wait.wait_ps, events + wait.events)
+    for (line, engine), (waited, events) in sums.items():
+        loads = evidence.table_loads.get(line, 0) if engine == "scalar" else 0
+        ps, count = waited - loads * evidence.figures.table_load_ps, events - loads
+        if count >= _FEWEST_EVENTS:
+            yield Hint(
+                "dependent-instructions",
+                line,
+                engine,
+                f"{kind_title(engine)} stood still {duration_text(ps)} before {count} instructions "
+                "that need the result of the one before",
+                {"wait_us": ps / 1e6, "events": count},
+                evidence.at_most(line, engine, ps, shorter=False),
+                "Work on two independent tiles in turn, or do more in one instruction: "
+                "tensor_scalar takes two operators, activation a scale and a bias.",
+            )
+
+
 def software_descriptors(evidence: Evidence) -> Iterator[Hint]:
     """Find transfers whose descriptors GpSimd software writes."""
     each = evidence.figures.software_descriptor_ps
@@ -324,20 +292,11 @@ def reread_tensors(evidence: Evidence) -> Iterator[Hint]:
             f"{bytes_text(excess)} more than once",
             {"size_bytes": sizes[tensor], "excess_bytes": excess, "times": times},
             round(
-                min(excess * 1000 / evidence.figures.hbm_gb_per_s, spent, _path(evidence, "dma"))
+                min(excess * 1000 / evidence.figures.hbm_gb_per_s, spent, evidence.on_path("dma"))
             ),
             "Hoist its loads out of the loop, or keep a larger block of it in SBUF and work on "
             "that before loading the next.",
         )
-
-
-def _path(evidence: Evidence, engine: str) -> int:
-    """Return the time on the critical path of an engine; the whole run where it is not known."""
-    path = evidence.critical
-    if path is None:
-        return evidence.summary.total_ps
-    times = (path.busy_ps, path.latency_ps)
-    return sum(ps for part in times for (_, kind), ps in part.items() if kind == engine)
 
 
 def one_busy_engine(evidence: Evidence) -> Iterator[Hint]:
@@ -371,6 +330,7 @@ RULES: tuple[Rule, ...] = (
     activation_table_loads,
     single_buffered_tiles,
     waiting_tensor_engine,
+    dependent_instructions,
     software_descriptors,
     short_instructions,
     fp32_matmuls,

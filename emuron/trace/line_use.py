@@ -114,14 +114,14 @@ def _of(times: Mapping[tuple[str, str], int], line: str) -> int:
 
 
 def _standstills(waits: Iterable[Wait]) -> dict[str, list[Standstill]]:
-    """Return the waits of each line's engines by what they waited for; DMA rings have none.
+    """Return the waits of each line's engines by what they waited for; other queues have none.
 
-    A ring that waits is no loss: it is one of many.
+    A DMA ring that waits is no loss: it is one of many.
     """
     sums: dict[tuple[str, str, str, str], tuple[int, int]] = {}
     for wait in waits:
         engine = queue_kind(wait.queue)
-        if engine == "dma":
+        if engine in ("dma", "other"):
             continue
         key = (wait.group, engine, wait.for_group, queue_kind(wait.for_queue))
         ps, events = sums.get(key, (0, 0))

@@ -11,7 +11,8 @@ import numpy as np
 
 from emuron.trace.bounds import Bound, RooflineUse, find_bounds, roofline_use
 from emuron.trace.critical_path import CriticalPath, find_critical_path
-from emuron.trace.hints import Evidence, Hint, find_hints
+from emuron.trace.evidence import Evidence, Hint
+from emuron.trace.hints import find_hints
 from emuron.trace.line_use import LineUse, line_uses
 from emuron.trace.quantity import bytes_text
 from emuron.trace.repetition import unfold_if_small

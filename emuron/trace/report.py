@@ -14,7 +14,7 @@ from markupsafe import Markup
 from emuron.trace import quantity
 from emuron.trace.atomic import replacing
 from emuron.trace.charts import Ceilings, RooflinePoint
-from emuron.trace.hints import Hint
+from emuron.trace.evidence import Hint
 from emuron.trace.line_use import LineUse
 from emuron.trace.page import build_page
 from emuron.trace.summary import Summary, summarize

@@ -119,6 +119,22 @@ def test_products_that_wait_for_copies_out_of_psum():
     assert hint.quantities["events"] == 31
 
 
+@pytest.mark.parametrize(("tiles", "is_hinted"), [(1, True), (2, False)])
+def test_a_chain_of_results_leaves_the_pipeline_empty(tiles, is_hinted):
+    def kernel(x):
+        data = [tile(), tile()]
+        for one in data:
+            nisa.dma_copy(dst=one, src=x[0:128])
+        for turn in range(32):
+            one = data[turn % tiles]
+            nisa.tensor_scalar(one, one, nl.multiply, 2.0)
+
+    found = hints(kernel, X)
+    assert ("dependent-instructions" in found) is is_hinted
+    if is_hinted:
+        assert found["dependent-instructions"][1].quantities["events"] == 31
+
+
 def test_a_run_without_a_trace_cannot_be_profiled():
     run = run_kernel(Kernel(activations([nl.exp])), [X], execute=False, collect=False)
     with pytest.raises(UsageError, match="collect=True"):

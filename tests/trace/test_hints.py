@@ -6,7 +6,8 @@ import pytest
 
 from emuron.trace.bounds import find_bounds, roofline_use
 from emuron.trace.critical_path import find_critical_path
-from emuron.trace.hints import RULES, Evidence, find_hints
+from emuron.trace.evidence import Evidence
+from emuron.trace.hints import RULES, find_hints
 from emuron.trace.summary import summarize
 from emuron.trace.trace import TraceBuilder
 from emuron.trace.waits import find_causes, find_waits
