@@ -53,17 +53,17 @@ check(kernel)  # the findings, without running anything
 REGISTERS = """
 ## Registers without data
 
-A kernel that is only timed (`execute=False`, `--no-data`) does not know what a register holds that
-was loaded from a tensor. State it: for all registers, or by the line of the load. Of a register
+A kernel that is only timed (`execute=False`, `--no-data`) computes nothing but what its registers
+hold: if the arguments that decide it have data, the few instructions that it rests on are run.
+Where they have shapes only, state it: for all registers, or by the line of the load. Of a register
 that a `while` waits for, the number says how often the loop runs.
 
 ```python
 with nki.assume_registers({"kernel.py:12": 4}):
-    nki.run_kernel(kernel, (a, b), execute=False)
+    nki.run_kernel(kernel, (a, nki.ShapeDtype((1, 1), "int32")), execute=False)
 ```
 
-A register that a number was moved into last needs no statement; any other is an error that names
-its line.
+A register whose value is neither known nor stated is an error that names its line.
 """
 
 

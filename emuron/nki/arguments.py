@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from emuron.errors import UsageError
-from emuron.isa.tensor import MemoryRegion
+from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arrays import (
     ShapeDtype,
     described,
@@ -32,7 +32,8 @@ class Arguments:
     """The tensors that stand for one rank's arrays; each array has one, however often it is given.
 
     Arrays in lists, tuples, dicts, dataclasses and NKIObjects count too; what holds none is passed
-    as it is. `buffer` is the memory of the tensors. Without a machine there are shapes only.
+    as it is. `buffer` is the memory of the tensors. Without a machine nothing is executed, and
+    `given` has the array (or shape) of each tensor.
     """
 
     def __init__(self, recorder: Recorder, machine: Machine | None, buffer: MemoryRegion) -> None:
@@ -40,6 +41,7 @@ class Arguments:
         self._machine = machine
         self._buffer = buffer
         self._made: dict[int, tuple[NkiTensor, Any, str]] = {}
+        self.given: dict[Tensor, Any] = {}
 
     def positional(self, args: Sequence[Any], names: Sequence[str]) -> list[Any]:
         """Return positional arguments as the kernel gets them."""
@@ -88,6 +90,8 @@ class Arguments:
                     "kernel without data."
                 )
             self._machine.bind(tensor, to_numpy(value).view(tensor.dtype.np))
+        else:
+            self.given[tensor] = value
         made = NkiTensor(tensor)
         self._made[id(value)] = (made, value, name)
         return made

@@ -228,6 +228,8 @@ class _Launch:
         alone = self.team.cores == 1
         region = MemoryRegion.private_hbm if alone else MemoryRegion.shared_hbm
         arguments = Arguments(recorders[0], machines[0] if machines else None, region)
+        for recorder in recorders:
+            recorder.given = arguments.given
         return _Rank(args, kwargs, recorders, arguments, watch)
 
     def _watch(self, recorders: list[Recorder], machines: list[Machine]) -> RaceWatch | None:

@@ -1,7 +1,8 @@
 """Registers of the sequencers and the loops that they bound (`nki_api.md` §7.37 and §9).
 
-A kernel that is recorded without data knows a register's value only if the last thing moved into it
-was a number. `assume_registers` states the others.
+A kernel that is recorded without data knows a register's value if the last thing moved into it was
+a number, or if the arguments that decide it have data (`deduction`). `assume_registers` states it
+where they do not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from emuron.errors import FrozenRegisterError, UsageError, WrongCallError
 from emuron.isa.control import LoopBranch, RegisterLoad, RegisterMove, RegisterStore
 from emuron.isa.tensor import AccessPattern, MemoryRegion
+from emuron.nki.deduction import deduced
 from emuron.nki.earlier_forms import use
 from emuron.nki.recorder import Recorder, recorder
 from emuron.nki.scheduling import NkiInstruction, issued, refuse_ordered
@@ -50,19 +52,30 @@ class VirtualRegister(AccessPattern):
         contents = recorder().contents(self.now())
         if contents is not None:
             return contents.reshape(-1)[0].item()  # type: ignore[no-any-return]
-        return self._stated() if self._known is None else self._known
+        if self._known is None:
+            self._known = self._found()
+        return self._known
 
-    def _stated(self) -> int:
+    def _assumed(self) -> int | None:
+        """Return what is stated by `assume_registers`."""
         assumed = _assumed.get()
         if isinstance(assumed, Mapping):
-            assumed = assumed.get(self._place, assumed.get(self.tensor.name))
-        if assumed is None:
+            return assumed.get(self._place, assumed.get(self.tensor.name))
+        return assumed
+
+    def _found(self) -> int | float:
+        """Return the value in a kernel recorded without data: stated, or worked out."""
+        assumed = self._assumed()
+        if assumed is not None:
+            return assumed
+        contents = deduced(recorder(), self.now())
+        if contents is None:
             raise UsageError(
                 f"The register loaded at {self._place} holds what the data decides, and the kernel "
                 "is recorded without data. Run it with data, or state the value: "
                 f'with emuron.nki.assume_registers({{"{self._place}": 4}}): …'
             )
-        return assumed
+        return contents.reshape(-1)[0].item()  # type: ignore[no-any-return]
 
     def now(self) -> AccessPattern:
         """Return the register as an operand of the dtype that it holds now."""
@@ -94,10 +107,11 @@ class VirtualRegister(AccessPattern):
     def _holds(self) -> bool:
         """Branch on the value; return whether it is not 0."""
         _branch(recorder(), self)
-        if recorder().executor is not None or self._known is not None:
+        often = self._assumed() if self._known is None else None
+        if recorder().executor is not None or often is None:
             return self.value != 0
         # What is assumed of a condition is how often it holds.
-        self._turns = self._turns + 1 if self._turns < self._stated() else 0
+        self._turns = self._turns + 1 if self._turns < often else 0
         return self._turns > 0
 
     def __index__(self) -> int:
@@ -248,7 +262,8 @@ def _checked(start: Bound, stop: Bound, step: int) -> Iterator[VirtualRegister]:
 
 def _counters(active: Recorder, start: Bound, stop: Bound, step: int) -> Iterator[VirtualRegister]:
     bound = stop if isinstance(stop, VirtualRegister) else None
-    for count in range(operator.index(start), operator.index(stop), step):
+    first, last = (int(b.value) if isinstance(b, VirtualRegister) else b for b in (start, stop))
+    for count in range(first, last, step):
         _branch(active, bound)
         yield VirtualRegister(active, count, frozen=True)
     _branch(active, bound)

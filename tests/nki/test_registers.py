@@ -199,11 +199,11 @@ def test_a_loop_bounded_by_data_runs_and_is_timed():
 
 
 def test_recording_without_data_needs_the_values_that_data_decides():
-    arguments = (SOURCE, np.array([[6]], np.int32))
+    arguments = (SOURCE, nki.ShapeDtype((1, 1), "int32"))
     with pytest.raises(UsageError, match=r"test_registers\.py:\d+: The register loaded at") as told:
         nki.run_kernel(copy_some_tiles, arguments, execute=False)
     place = str(told.value).split("loaded at ")[1].split()[0]
-    with_data = nki.run_kernel(copy_some_tiles, arguments)
+    with_data = nki.run_kernel(copy_some_tiles, (SOURCE, np.array([[6]], np.int32)))
     for values in (6, {place: 6}):
         with nki.assume_registers(values):
             without = nki.run_kernel(copy_some_tiles, arguments, execute=False)
