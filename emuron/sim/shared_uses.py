@@ -1,0 +1,198 @@
+"""What each core of a rank does to the tensors that they share, as columns of its program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form
+from emuron.isa.program import Block, Program
+from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+
+Column = npt.NDArray[np.int64]
+Places = int | Column  # first element of an access, or of each of its rows
+
+_READS, _WRITES, _DYNAMIC, _LOW, _HIGH, _SIZE = range(6)  # what a table says of each operand
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """One access to a shared tensor: its row in the program, view, and place or places."""
+
+    row: int
+    like: AccessPattern
+    reads: bool
+    writes: bool
+    places: Places
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The bytes of a tensor that a core may have touched, and whether it wrote any."""
+
+    low: int
+    high: int
+    writes: bool
+
+
+def stretch(like: AccessPattern) -> tuple[int, int]:
+    """Return the first and past-the-end byte of a view, counted from its first element."""
+    size = like.dtype.itemsize
+    steps = [(n - 1) * s for n, s in zip(like.shape, like.strides, strict=True)]
+    low, high = sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)
+    return low * size, (high + 1) * size
+
+
+class CoreUses:
+    """The uses of one core, epoch by epoch."""
+
+    def __init__(self, number: int, program: Program) -> None:
+        self.number = number
+        self.program = program
+        self._row = 0  # the first that belongs to no epoch yet
+        self._addresses: list[Places] = []
+        self._shared: list[bool] = []  # of each tensor of the program
+        self._table: list[list[int]] = []  # of each operand field of all forms
+        self._first: list[int] = []  # of each form: its first entry in the table
+
+    def addressed(self, tensor: Tensor, places: Places) -> None:
+        """Note where an operand lies that is addressed at run time."""
+        if tensor.buffer is MemoryRegion.shared_hbm:
+            self._addresses.append(places)
+
+    def named(self, use: Use) -> str:
+        """Return the instruction and the line of a use."""
+        block = self._block()
+        assert block is not None
+        form = self.program.forms[block.form[use.row]]
+        return f"{form.mnemonic} at {self.program.groups[block.group[use.row]]}"
+
+    def epoch(self, rows_after: int) -> Epoch:
+        """Return the uses in the rows since the last epoch but the latest `rows_after`."""
+        block = self._block()
+        if block is None:
+            return Epoch(self.program, None, 0, 0, [], [])
+        start, self._row = self._row, len(block)
+        addresses, self._addresses[:] = list(self._addresses), []
+        self._extend()
+        stop = len(block) - rows_after
+        return Epoch(
+            self.program, block, start, stop, self._operands(block, start, stop), addresses
+        )
+
+    def _block(self) -> Block | None:
+        """Return the program's rows; None if there are none or they are in loops."""
+        body = self.program.body
+        return body[0] if len(body) == 1 and isinstance(body[0], Block) else None
+
+    def _extend(self) -> None:
+        """Bring what is known of tensors and forms up to date."""
+        tensors, forms = self.program.tensors, self.program.forms
+        self._shared += [
+            tensor.buffer is MemoryRegion.shared_hbm for tensor in tensors[len(self._shared) :]
+        ]
+        for form in forms[len(self._first) :]:
+            self._first.append(len(self._table))
+            self._table += [_entry(form, name, kind) for name, kind in form.operand_fields]
+
+    def _operands(self, block: Block, start: int, stop: int) -> list[Column]:
+        """Return columns of the operands in shared memory: number, row, tensor, table entry."""
+        if start >= stop or not any(self._shared):
+            return []
+        first = np.array(block.first[start:stop], np.int64)
+        end = block.first[stop] if stop < len(block) else len(block.tensor)
+        tensors = np.array(block.tensor[first[0] : end], np.int64)
+        number = np.flatnonzero(np.array(self._shared, np.bool_)[tensors]) + first[0]
+        row = np.searchsorted(first, number, side="right") - 1
+        form = np.array(block.form[start:stop], np.int64)[row]
+        entry = np.array(self._first, np.int64)[form] + number - first[row]
+        table = np.array(self._table, np.int64).reshape(-1, 6)[entry]
+        return [number, row + start, tensors[number - first[0]], *table.T]
+
+
+class Epoch:
+    """The uses of shared tensors by one core between two meetings.
+
+    `stretches` has the bytes of each tensor that it may have touched.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        block: Block | None,
+        start: int,
+        stop: int,
+        operands: list[Column],
+        addresses: list[Places],
+    ) -> None:
+        self.stretches: dict[Tensor, Stretch] = {}
+        self._program = program
+        self._block = block
+        self._addresses = addresses
+        if not operands or block is None:
+            return
+        self._number, self._row, self._tensor, *table = operands
+        self._reads, self._writes, self._dynamic = (column == 1 for column in table[:3])
+        first, last = int(self._number[0]), int(self._number[-1])
+        offsets = np.array(block.offset[first : last + 1], np.int64)[self._number - first]
+        self._low, self._high = (offsets * table[_SIZE] + edge for edge in table[_LOW:_SIZE])
+        self._place = np.cumsum(self._dynamic) - 1  # of what is dynamic: its number among them
+        self._find_stretches()
+
+    def _find_stretches(self) -> None:
+        tensors = self._program.tensors
+        nbytes = np.array([tensor.nbytes for tensor in tensors], np.int64)[self._tensor]
+        self._low[self._dynamic] = 0
+        self._high = np.where(self._dynamic, nbytes, self._high)
+        order = np.argsort(self._tensor, kind="stable")
+        numbers, starts = np.unique(self._tensor[order], return_index=True)
+        lows = np.minimum.reduceat(self._low[order], starts)
+        highs = np.maximum.reduceat(self._high[order], starts)
+        writes = np.maximum.reduceat(self._writes[order], starts)
+        columns = (numbers.tolist(), lows.tolist(), highs.tolist(), writes.tolist())
+        for number, *found in zip(*columns, strict=True):
+            self.stretches[tensors[number]] = Stretch(*found)
+
+    def uses(self, tensor: Tensor, low: int, high: int) -> list[Use]:
+        """Return the uses of a tensor that may touch bytes `low` to `high`, in order.
+
+        Those that are addressed at run time are left out where their places are not known.
+        """
+        inside = (self._low < high) & (low < self._high)
+        chosen = inside & (self._tensor == self._program.tensor_numbers[tensor])
+        found = (self._use(tensor, position) for position in np.flatnonzero(chosen).tolist())
+        return [use for use in found if use is not None]
+
+    def _use(self, tensor: Tensor, position: int) -> Use | None:
+        block = self._block
+        assert block is not None
+        row, number = int(self._row[position]), int(self._number[position])
+        form = self._program.forms[block.form[row]]
+        name, _ = form.operand_fields[number - block.first[row]]
+        like = _operand(form, name)
+        places: Places = block.offset[number]
+        if self._dynamic[position]:
+            place = int(self._place[position])
+            if place >= len(self._addresses):
+                return None
+            places = self._addresses[place]
+        view = AccessPattern(tensor, like.shape, like.strides, 0, like.dtype)
+        reads, writes = bool(self._reads[position]), bool(self._writes[position])
+        return Use(row, view, reads, writes, places)
+
+
+def _operand(form: Form, name: str) -> AccessPattern:
+    owner, _, part = name.partition(".")
+    like: AccessPattern = getattr(form.example, owner)
+    if part and like.indirection is not None:
+        return like.indirection.index
+    return like
+
+
+def _entry(form: Form, name: str, kind: str) -> list[int]:
+    """Return what the table says of an operand field."""
+    like = _operand(form, name)
+    dynamic = like.indirection is not None
+    return [kind in READ_KINDS, kind in WRITE_KINDS, dynamic, *stretch(like), like.dtype.itemsize]
