@@ -38,19 +38,22 @@ def softmax(x):
 
 
 @nki.jit
-def attention(query_t, key_t, value):
-    """Return the attention of each head."""
+def attention(query_t, key_t, value, keys):
+    """Return the attention of each head, some keys at a time."""
     out = _output(value, value.shape)
-    nki_kernels.attention(query_t, key_t, value, out, workloads.SCALE)
+    nki_kernels.attention(query_t, key_t, value, out, workloads.SCALE, keys)
     return out
+
+
+KERNELS = {"matmul": matmul, "softmax": softmax, "attention": attention}
 
 
 def turned(work: workloads.Workload) -> tuple[Any, ...]:
     """Return the arrays of a workload with the contraction first, as NKI wants it."""
-    if work.name.startswith("matmul"):
+    if work.kind == "matmul":
         lhs, rhs = work.arrays
         return np.ascontiguousarray(lhs.T), rhs
-    if work.name == "attention":
+    if work.kind == "attention":
         query, key, value = work.arrays
         return (*(np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (query, key)), value)
     return work.arrays
@@ -58,12 +61,13 @@ def turned(work: workloads.Workload) -> tuple[Any, ...]:
 
 def prepare(work: workloads.Workload) -> Mapping[str, Callable[[], Any]]:
     """Return how emuron runs a workload."""
-    kernel = {"matmul": matmul, "softmax": softmax, "attention": attention}[work.name.split()[0]]
-    arrays = turned(work)
+    kernel, arguments = KERNELS[work.kind], list(turned(work))
+    if work.keys:
+        arguments.append(work.keys)
     functional = nki.simulate(kernel)
     return {
-        "emuron": lambda: functional(*arrays),
-        "emuron, timed": lambda: run_kernel(kernel, arrays).outputs,
+        "emuron": lambda: functional(*arguments),
+        "emuron, timed": lambda: run_kernel(kernel, arguments).outputs,
     }
 
 

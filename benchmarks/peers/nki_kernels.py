@@ -14,7 +14,6 @@ nisa: Any = None
 
 PARTITIONS = 128
 WIDE = 512  # columns of a moving operand: one PSUM bank of fp32
-KEYS = 128  # of a step of attention
 
 
 def use(language: ModuleType, isa: ModuleType) -> None:
@@ -85,8 +84,8 @@ def exponential(dst, data, bias, scale, total):
     )
 
 
-def attention(query_t, key_t, value, out, scale):
-    """Write softmax(scale * query @ key^T) @ value for each head, with running maxima and sums.
+def attention(query_t, key_t, value, out, scale, step):
+    """Write softmax(scale * query @ key^T) @ value for each head, `step` keys at a time.
 
     `query_t` and `key_t` are [heads, width, sequence], `value` and `out` [heads, sequence, width].
     """
@@ -103,24 +102,24 @@ def attention(query_t, key_t, value, out, scale):
             here = nl.ds(start, PARTITIONS)
             queries = nl.ndarray((width, PARTITIONS), dtype=query_t.dtype, buffer=nl.sbuf)
             nisa.dma_copy(dst=queries, src=query_t[head, :, here])
-            result = attend(queries, keys, values, scale)
+            result = attend(queries, keys, values, scale, step)
             nisa.dma_copy(dst=out[head, here, :], src=result)
 
 
-def attend(queries, keys, values, scale):
-    """Return the attention of 128 queries, over KEYS keys at a time."""
+def attend(queries, keys, values, scale, step):
+    """Return the attention of 128 queries, with running maxima and sums."""
     width, sequence = keys.shape
     total, acc = column(), nl.ndarray((PARTITIONS, width), dtype="float32", buffer=nl.sbuf)
     before = None
-    for start in nl.affine_range(0, sequence, KEYS):
-        scores = nl.ndarray((PARTITIONS, KEYS), dtype="float32", buffer=nl.psum)
-        nisa.nc_matmul(dst=scores, stationary=queries, moving=keys[:, nl.ds(start, KEYS)])
+    for start in nl.affine_range(0, sequence, step):
+        scores = nl.ndarray((PARTITIONS, step), dtype="float32", buffer=nl.psum)
+        nisa.nc_matmul(dst=scores, stationary=queries, moving=keys[:, nl.ds(start, step)])
         bias, part = column(), column()
         nisa.tensor_reduce(dst=bias, op=nl.maximum, data=scores, axis=1, negate=True, keepdims=True)
         nisa.tensor_scalar(dst=bias, data=bias, op0=nl.multiply, operand0=scale)
         if before is not None:
             nisa.tensor_tensor(dst=bias, data1=bias, data2=before, op=nl.minimum)
-        weights = nl.ndarray((PARTITIONS, KEYS), dtype=values[0].dtype, buffer=nl.sbuf)
+        weights = nl.ndarray((PARTITIONS, step), dtype=values[0].dtype, buffer=nl.sbuf)
         exponential(weights, scores, bias, scale, part)
         product = weigh(weights, values[start // PARTITIONS :])
         if before is None:
@@ -141,14 +140,15 @@ def attend(queries, keys, values, scale):
 
 def weigh(weights, values):
     """Return weights @ values in PSUM; blocks of weights are transposed for the contraction."""
-    turned = nl.ndarray((PARTITIONS, KEYS), dtype=weights.dtype, buffer=nl.psum)
-    for at in nl.affine_range(0, KEYS, PARTITIONS):
+    step = weights.shape[1]
+    turned = nl.ndarray((PARTITIONS, step), dtype=weights.dtype, buffer=nl.psum)
+    for at in nl.affine_range(0, step, PARTITIONS):
         block = nl.ds(at, PARTITIONS)
         nisa.nc_transpose(dst=turned[:, block], data=weights[:, block])
-    stationary = nl.ndarray((PARTITIONS, KEYS), dtype=weights.dtype, buffer=nl.sbuf)
+    stationary = nl.ndarray((PARTITIONS, step), dtype=weights.dtype, buffer=nl.sbuf)
     nisa.tensor_copy(dst=stationary, src=turned)
     product = nl.ndarray((PARTITIONS, values[0].shape[1]), dtype="float32", buffer=nl.psum)
-    for number in nl.affine_range(KEYS // PARTITIONS):
+    for number in nl.affine_range(step // PARTITIONS):
         block = nl.ds(number * PARTITIONS, PARTITIONS)
         nisa.nc_matmul(dst=product, stationary=stationary[:, block], moving=values[number])
     return product

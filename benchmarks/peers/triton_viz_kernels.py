@@ -38,9 +38,9 @@ def prepare(work: workloads.Workload) -> Mapping[str, Callable[[], Any]]:
     interpreter = _interpreter()
     interpreter.nki_patch_lang()
     nki_kernels.use(interpreter.nl, interpreter.nisa)
-    kernel = getattr(nki_kernels, work.name.split()[0])
+    kernel = getattr(nki_kernels, work.kind)
     arrays = emuron_kernels.turned(work)
-    extra = (workloads.SCALE,) if work.name == "attention" else ()
+    extra = (workloads.SCALE, work.keys) if work.keys else ()
     function = interpreter.NKIBeta2InterpretedFunction(kernel)
 
     def run() -> Any:

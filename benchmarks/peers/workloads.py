@@ -1,4 +1,4 @@
-"""The four workloads: their arrays, what they must give, and how a run of one is measured."""
+"""The workloads: their arrays, what they must give, and how a run of one is measured."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ MATMUL_SIDE = 1024
 SOFTMAX_SIDE = 4096
 HEADS, SEQUENCE, WIDTH = 8, 2048, 64
 SCALE = WIDTH**-0.5
-TILE_ROWS, TILE_COLUMNS = 128, 512  # of a result; 128 also cuts the contraction
+TILE = 128  # rows of a result, and the step along a contraction
+TILE_COLUMNS = (128, 512)  # of a product: as in the peers' own examples, and as NKI multiplies
 ROUNDS, SECONDS = 7, 12.0  # the best of so many runs, fewer where they take longer
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Arrays to work on, and the result in double precision with its tolerance."""
+    """Arrays to work on, and the result in double precision with its tolerance.
 
-    name: str
+    `kind` is matmul, softmax or attention, which takes `keys` at a time.
+    """
+
+    kind: str
     arrays: tuple[Any, ...]
     expected: Any
     tolerance: float
+    keys: int = 0
 
 
 def _matmul(dtype: Any) -> Workload:
     random = np.random.default_rng(0)
     shape = (MATMUL_SIDE, MATMUL_SIDE)
     a, b = (random.standard_normal(shape, np.float32).astype(dtype) for _ in range(2))
-    name = f"matmul {np.dtype(dtype).name}"
+    # One unit in the last place of bfloat16 below 256: some peers round towards zero.
     narrow = np.dtype(dtype).itemsize < 4
-    return Workload(name, (a, b), a.astype(float) @ b.astype(float), 0.5 if narrow else 1e-3)
+    return Workload("matmul", (a, b), a.astype(float) @ b.astype(float), 1.0 if narrow else 1e-3)
 
 
 def _softmax() -> Workload:
@@ -45,19 +50,21 @@ def _softmax() -> Workload:
     return Workload("softmax", (x,), powers / powers.sum(axis=1, keepdims=True), 1e-7)
 
 
-def _attention() -> Workload:
+def _attention(keys: int) -> Workload:
     random = np.random.default_rng(0)
     arrays = tuple(random.standard_normal((HEADS, SEQUENCE, WIDTH), np.float32) for _ in range(3))
     q, k, v = (array.astype(float) for array in arrays)
     powers = np.exp(SCALE * q @ k.transpose(0, 2, 1))
-    return Workload("attention", arrays, powers / powers.sum(axis=2, keepdims=True) @ v, 1e-5)
+    expected = powers / powers.sum(axis=2, keepdims=True) @ v
+    return Workload("attention", arrays, expected, 1e-5, keys)
 
 
 WORKLOADS: Mapping[str, Callable[[], Workload]] = {
     "matmul float32": lambda: _matmul(np.float32),
     "matmul bfloat16": lambda: _matmul(ml_dtypes.bfloat16),
     "softmax": _softmax,
-    "attention": _attention,
+    "attention": lambda: _attention(128),
+    "attention 512 keys": lambda: _attention(512),
 }
 
 
@@ -65,7 +72,7 @@ def measure(work: Workload, run: Callable[[], Any]) -> float:
     """Return the processor seconds of the best run, after checking what the first returns."""
     difference = float(np.max(np.abs(np.asarray(run()).astype(float) - work.expected)))
     if not difference <= work.tolerance:
-        raise SystemExit(f"{work.name} is {difference:g} off, more than {work.tolerance:g}")
+        raise SystemExit(f"{work.kind} is {difference:g} off, more than {work.tolerance:g}")
     best, spent = float("inf"), 0.0
     for _ in range(ROUNDS):
         start = time.process_time()

@@ -17,6 +17,8 @@ from emuron.sim.written import WRITTEN, Rectangle, Written
 
 _MASK_TYPES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
+_MOST_VIEWS = 512  # that a storage keeps
+
 
 class Access:
     """The strided view that one operand of a form is, for any tensor and offset.
@@ -28,8 +30,8 @@ class Access:
     __slots__ = (
         "name", "instruction", "backend", "dtype", "np_dtype", "itemsize", "shape", "strides",
         "byte_strides", "flat", "size", "low", "high", "free_high", "row", "on_chip", "fills",
-        "rows", "columns", "mask_type", "mask_written", "as_numpy", "last_storage", "last_offset",
-        "last_buffer", "last_view", "last_number", "last_filling",
+        "rows", "columns", "mask_type", "mask_written", "as_numpy", "last_number",
+        "last_filling",
     )  # fmt: skip
 
     def __init__(
@@ -40,10 +42,6 @@ class Access:
         backend: Backend,
         dtype: DType | None = None,
     ) -> None:
-        self.last_storage: Storage | None = None
-        self.last_offset = 0
-        self.last_buffer: Any = None
-        self.last_view: Any = None
         self.last_number: float | None = None
         self.last_filling: Any = None
         self.name = name
@@ -70,16 +68,16 @@ class Access:
 
     def view(self, storage: Storage, offset: int) -> Any:
         """Return the view at an offset (in elements of its dtype); OutOfBoundsError beyond."""
-        if (
-            storage is self.last_storage
-            and offset == self.last_offset
-            and storage.memory.buffer is self.last_buffer
-        ):
-            return self.last_view
-        self.last_view = self._made(storage, offset)
-        self.last_storage, self.last_offset = storage, offset
-        self.last_buffer = storage.memory.buffer
-        return self.last_view
+        found = storage.views.get((self, offset))
+        return self.new_view(storage, offset) if found is None else found
+
+    def new_view(self, storage: Storage, offset: int) -> Any:
+        """Make the view at an offset and leave it with the storage; OutOfBoundsError beyond."""
+        views = storage.views
+        if len(views) >= _MOST_VIEWS:
+            views.clear()
+        made = views[self, offset] = self._made(storage, offset)
+        return made
 
     def _made(self, storage: Storage, offset: int) -> Any:
         itemsize = self.itemsize
@@ -196,7 +194,7 @@ class Access:
         """Note that every element is being written."""
         memory = storage.memory
         if not memory.writable:
-            memory.own()
+            storage.make_writable()
         if not memory.unwritten:
             return
         if self.fills and storage.dense and self.size * self.itemsize == storage.nbytes:

@@ -42,8 +42,11 @@ class FunctionalSimulator:
 
         Raises UninitializedReadError and OutOfBoundsError.
         """
-        storage = self.machine.storage
-        storages = [storage(p.tensor) for p in patterns]
+        known = self.machine.storages
+        try:
+            storages = [known[p.tensor] for p in patterns]
+        except KeyError:
+            storages = [self.machine.storage(p.tensor) for p in patterns]
         offsets = [p.offset if type(p.offset) is int else base_of(p.offset) for p in patterns]
         try:
             step = self._plans[form]

@@ -108,7 +108,7 @@ def bytes_of(like: AccessPattern, storage: Storage, positions: Indices) -> Indic
 def mark(like: AccessPattern, storage: Storage, positions: Indices) -> None:
     """Note that elements at these positions are being written."""
     memory = storage.memory
-    memory.own()
+    storage.make_writable()
     if memory.unwritten:
         mask = memory.make_mask()
         before = int(np.count_nonzero(mask)) if memory.counted else 0

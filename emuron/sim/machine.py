@@ -75,12 +75,13 @@ class Storage:
 
     `matmul` tells what of it a matmul has written since the tensor was made; it is None while
     that is nothing, or (then `all_matmul` is true) everything. In an arena `mark` stands for the
-    tensor in the mask, and `own` tells what of it was written through the tensor itself.
+    tensor in the mask, and `own` tells what of it was written through the tensor itself. `views`
+    are arrays over the bytes, for an access and an offset each.
     """
 
     __slots__ = (
         "tensor", "memory", "base", "pitch", "dense", "nbytes", "mark", "own", "matmul",
-        "all_matmul",
+        "all_matmul", "views",
     )  # fmt: skip
 
     def __init__(self, tensor: Tensor, memory: Memory, base: int = 0, pitch: int = 0) -> None:
@@ -101,10 +102,16 @@ class Storage:
 
     def move(self, memory: Memory, base: int, pitch: int) -> None:
         """Bind the tensor to bytes of a memory."""
+        self.views: dict[tuple[object, int], Any] = {}
         self.memory = memory
         self.base = base
         self.pitch = pitch
         self.dense = memory.counted and base == 0 and pitch == self.tensor.partition_bytes
+
+    def make_writable(self) -> None:
+        """Replace bytes that belong to the caller by a copy."""
+        self.memory.own()
+        self.views.clear()
 
     def rows(self, buffer: Bytes) -> Bytes:
         """Return the tensor's bytes in a buffer as [partitions, bytes] (one row in HBM)."""
@@ -191,7 +198,8 @@ class Machine:
         self.ops: Any = (
             _UnguardedOps(self.backend) if self.backend.name == "numpy" else self.backend
         )
-        self._storages: dict[Tensor, Storage] = {}
+        self.storages: dict[Tensor, Storage] = {}
+        """Where the tensors lie that have been used."""
         self._free: dict[tuple[StorageKind, tuple[int, ...]], list[Storage]] = {}
         self._arenas: dict[MemoryRegion, Arena] = {}
         self._scratch: dict[tuple[object, tuple[int, ...]], Any] = {}
@@ -201,14 +209,14 @@ class Machine:
 
     def storage(self, tensor: Tensor) -> Storage:
         """Return where a tensor's bytes are, allocating them on first use."""
-        found = self._storages.get(tensor)
+        found = self.storages.get(tensor)
         if found is None:
             found = self._shared.get(tensor) or self._allocate(tensor)
             self._keep(found)
         return found
 
     def _keep(self, storage: Storage) -> None:
-        self._storages[storage.tensor] = storage
+        self.storages[storage.tensor] = storage
         if storage.tensor.buffer is MemoryRegion.shared_hbm:
             self._shared[storage.tensor] = storage
 
@@ -236,7 +244,7 @@ class Machine:
         """
         if tensor.aliases:
             return
-        storage = self._storages.pop(tensor, None)
+        storage = self.storages.pop(tensor, None)
         if storage is not None and storage.memory.writable and tensor.buffer.is_on_chip:
             self._free.setdefault((tensor.kind, tensor.shape), []).append(storage)
 
@@ -256,7 +264,7 @@ class Machine:
             return
         memory = Memory(tensor.nbytes, _row_bytes(tensor), array.reshape(-1).view(np.uint8))
         memory.fill()
-        storage = self._storages.get(tensor)
+        storage = self.storages.get(tensor)
         if storage is None:
             self._keep(Storage(tensor, memory))
         else:
@@ -284,7 +292,7 @@ class Machine:
             )
         storage = self.storage(tensor)
         memory = storage.memory
-        memory.own()
+        storage.make_writable()
         rows = storage.rows(memory.buffer)
         np.copyto(rows, np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(rows.shape))
         if memory.counted:

@@ -10,10 +10,11 @@ import numpy as np
 from emuron.isa.instruction import Form
 from emuron.isa.microscaling import NcMatmulMx
 from emuron.isa.tensor_engine import NcMatmul
-from emuron.numerics.dtypes import DType, float32
+from emuron.numerics.dtypes import float32
 from emuron.sim.access import Access
 from emuron.sim.bands import BandedAccess
 from emuron.sim.machine import Machine, Storage
+from emuron.sim.reads import read_function
 from emuron.sim.stores import Step, Store, scatter, store_function
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _transpose_plan(form: Form, machine: Machine, multiply: Step) -> Step:
     matmul, ops = form.example, machine.ops
     assert isinstance(matmul, NcMatmul)
     dst = Access(form.mnemonic, "dst", matmul.dst, ops)
-    bits, moving = _gather(form, "stationary", ops, True), _gather(form, "moving", ops)
+    bits = _gather(form, "stationary", machine, True)
+    moving = _gather(form, "moving", machine)
     identity = np.eye(matmul.rows, matmul.moving_columns, dtype=np.float32)
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
@@ -69,12 +71,15 @@ def _product_plan(form: Form, machine: Machine) -> Step:
     multiply = _product(example, ops)
     store = store_function(machine, dst.dtype, False)
     in_place = dst.dtype == float32 and dst.shape == dst.flat
-    left, right = (_operand(form, name, ops) for name in ("stationary", "moving"))
+    left, right = (_operand(form, name, machine) for name in ("stationary", "moving"))
+    part = machine.scratch("product", dst.flat) if ops.name == "numpy" else None
     asked = example.accumulate
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
         target, start = storages[0], offsets[0]
-        view = dst.view(target, start)
+        view = target.views.get((dst, start))
+        if view is None:
+            view = dst.new_view(target, start)
         a, b = left(storages, offsets), right(storages, offsets)
         if target.memory.unwritten:
             if asked is True:
@@ -91,49 +96,36 @@ def _product_plan(form: Form, machine: Machine) -> Step:
             if product is not view:
                 ops.copyto(view, product)
         elif in_place and add is True:
-            view += multiply(a, b, None)
+            view += multiply(a, b, part)
         else:
             _store_general(ops, dst, store, view, multiply(a, b, None), add)
 
     return step
 
 
-def _operand(form: Form, name: str, ops: Any) -> Gather:
+def _operand(form: Form, name: str, machine: Machine) -> Gather:
     """Return how the stationary or the moving operand becomes fp32 [rows, columns]."""
-    example = form.example
+    example, ops = form.example, machine.ops
     if not isinstance(example, NcMatmulMx):
-        return _gather(form, name, ops)
+        return _gather(form, name, machine)
     operand = getattr(example, name)
-    packed, scales = _gather(form, name, ops), _gather(form, f"{name}_scale", ops)
+    packed, scales = _gather(form, name, machine), _gather(form, f"{name}_scale", machine)
     dequantized = example.dequantized
     return lambda storages, offsets: dequantized(
         ops, packed(storages, offsets), scales(storages, offsets), operand
     )
 
 
-def _gather(form: Form, name: str, ops: Any, raw: bool = False) -> Gather:
+def _gather(form: Form, name: str, machine: Machine, raw: bool = False) -> Gather:
     """Return how an operand becomes [rows, columns], fp32 or as stored (with `raw`)."""
     example = form.example
     operand, band = getattr(example, name), example.band(name)
-    access = Access(form.mnemonic, name, operand, ops)
+    access = Access(form.mnemonic, name, operand, machine.ops)
     if band is not None:
-        access = BandedAccess(form.mnemonic, name, operand, ops, None, band)
-    bits = raw or name in example.stored or access.dtype == float32
-    wide: DType | None = None if bits else access.dtype
-    fold = access.shape != access.flat
-    widen, reshape, flat = ops.widen, ops.reshape, access.flat
+        access = BandedAccess(form.mnemonic, name, operand, machine.ops, None, band)
+    read = read_function(machine, access, raw or name in example.stored, name)
     k = [field for field, _ in form.operand_fields].index(name)
-
-    def gather(storages: list[Storage], offsets: list[int]) -> Any:
-        storage = storages[k]
-        x = access.view(storage, offsets[k])
-        if storage.memory.unwritten:
-            access.require_written(storage, offsets[k])
-        if wide is not None:
-            x = widen(x, wide)
-        return reshape(x, flat) if fold else x
-
-    return gather
+    return lambda storages, offsets: read(storages[k], offsets[k])
 
 
 def _store_general(ops: Any, dst: Access, store: Store, view: Any, product: Any, add: Any) -> None:

@@ -27,7 +27,9 @@ def read_function(machine: Machine, access: Access, stored: bool, slot: object) 
     reshape, flat = machine.ops.reshape, access.flat
 
     def read(storage: Storage, offset: int) -> Any:
-        x = access.view(storage, offset)
+        x = storage.views.get((access, offset))
+        if x is None:
+            x = access.new_view(storage, offset)
         if storage.memory.unwritten:
             access.require_written(storage, offset)
         if widen is not None:

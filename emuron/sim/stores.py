@@ -41,11 +41,14 @@ def store_function(machine: Machine, target: DType, raw: bool) -> Store:
 
 def destination(access: Access, storage: Storage, offset: int) -> Any:
     """Return the view that is about to be written, noted as written."""
+    found = storage.views.get((access, offset))
+    if found is None:
+        found = access.new_view(storage, offset)
     memory = storage.memory
     if memory.unwritten or not memory.writable:
-        access.view(storage, offset)  # refuses a view beyond the tensor
         access.mark_written(storage, offset)
-    return access.view(storage, offset)
+        return access.view(storage, offset)  # the bytes may be others now
+    return found
 
 
 def scatter(

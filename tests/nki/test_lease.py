@@ -16,7 +16,7 @@ ROWS, COLUMNS = 128, 64
 
 def _held() -> int:
     """Return the number of tiles whose contents the running machine holds."""
-    storages = recorder().executor.machine._storages
+    storages = recorder().executor.machine.storages
     return sum(tensor.buffer.is_on_chip for tensor in storages)
 
 
