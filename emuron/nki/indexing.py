@@ -84,3 +84,22 @@ def _within(start: int, stop: int, size: int, axis: int, owner: AccessPattern) -
             f"(shape {list(owner.shape)}, size {size} there) or empty. "
             "Clamp the slice, say with min()."
         )
+
+
+def has_rows(view: AccessPattern) -> bool:
+    """Return whether the rows of a view are chosen one by one at run time."""
+    return view.indirection is not None and view.indirection.kind == "vector"
+
+
+def fixed_dimension(view: AccessPattern, method: str) -> UsageError:
+    """Return the error for a view that would change dimension 0 where it must stay."""
+    name, shape = view.tensor.name, list(view.shape)
+    if has_rows(view):
+        return UsageError(
+            f"{method} cannot change dimension 0 of {name}: its rows are chosen at run time. Shape "
+            "the tensor before vector_select, or choose fewer indices."
+        )
+    return UsageError(
+        f"{method} cannot change dimension 0 of {name} {shape}: it is the partition dimension. "
+        "Move data between partitions with nisa.nc_transpose or nisa.dma_copy."
+    )

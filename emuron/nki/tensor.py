@@ -16,7 +16,7 @@ from emuron.isa.gathered import GATHER
 from emuron.isa.tensor import AccessPattern, Indirection, Tensor
 from emuron.nki.dynamic import check_pattern, gathered, raw_pattern, rows, shifted, with_offset
 from emuron.nki.earlier_forms import form_of, use
-from emuron.nki.indexing import DynamicSlice, Key, resolve
+from emuron.nki.indexing import DynamicSlice, Key, fixed_dimension, has_rows, resolve
 from emuron.nki.recorder import active_recorder
 from emuron.nki.reinterpretation import reinterpreted
 from emuron.nki.shapes import completed, exact_split, ints, rearranged, reshaped_strides
@@ -149,8 +149,8 @@ class NkiTensor(AccessPattern):
                 start, step, drops = 0, 1, index is item
             else:
                 start, count, step, drops = resolve(item, size, axis, self)
-            if axis == 0 and self._has_rows and (drops or count != size):
-                self._refuse_first("indexing")
+            if axis == 0 and has_rows(self) and (drops or count != size):
+                raise fixed_dimension(self, "indexing")
             offset = offset + start * stride
             if not drops or (on_chip and axis == 0):
                 kept.append((count, stride * step))
@@ -389,25 +389,9 @@ class NkiTensor(AccessPattern):
             )
         return axis
 
-    @property
-    def _has_rows(self) -> bool:
-        return self.indirection is not None and self.indirection.kind == "vector"
-
     def _refuse_partitions(self, axis: int, method: str) -> None:
-        if axis == 0 and (self.buffer.is_on_chip or self._has_rows):
-            self._refuse_first(method)
-
-    def _refuse_first(self, method: str) -> NoReturn:
-        if self._has_rows:
-            raise UsageError(
-                f"{method} cannot change dimension 0 of {self.name}: its rows are chosen at run "
-                "time. Shape the tensor before vector_select, or choose fewer indices."
-            )
-        raise UsageError(
-            f"{method} cannot change dimension 0 of {self.name} {list(self.shape)}: it is the "
-            "partition dimension. Move data between partitions with nisa.nc_transpose or "
-            "nisa.dma_copy."
-        )
+        if axis == 0 and (self.buffer.is_on_chip or has_rows(self)):
+            raise fixed_dimension(self, method)
 
     def _replaced(
         self, first: int, last: int, counts: tuple[int, ...], strides: tuple[int, ...]
