@@ -104,5 +104,10 @@ def _check_place(example: Instruction, core: NeuronCore, name: str) -> None:
 def _check_tensor_engine(example: Instruction, named: list[str]) -> None:
     if "moving" in named and getattr(example, "is_transpose", False):
         raise example.refuse("moving is gathered with is_transpose", "Gather the stationary side.")
+    if "dst" in named and getattr(example, "accumulate", True) is None:
+        raise example.refuse(
+            "dst is scattered with accumulate=None",
+            "Say accumulate=False or True: which elements it meets is known at run time only.",
+        )
     if getattr(example, "tile_position", None) or getattr(example, "tile_size", None):
         raise example.refuse("gathered operands with PE tiling", "Leave tile_position out.")

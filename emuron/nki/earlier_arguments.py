@@ -152,6 +152,24 @@ def earlier_keywords(
     return now
 
 
+RENAMED: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("tensor_copy_dynamic_src", "tensor_copy_dynamic_dst"), "tensor_copy")
+)
+"""Instructions of earlier versions, and the one that does the same now."""
+
+
+def renamed(earlier: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` under the name of an instruction that it has replaced."""
+
+    @functools.wraps(function)
+    def call(*given: Any, **keywords: Any) -> Any:
+        use("tensor_copy_dynamic")
+        return function(*given, **keywords)
+
+    call.__name__ = earlier
+    return call
+
+
 def accept_earlier(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function`, called again with adapted arguments where they are of another version."""
     adapt = ADAPTED[function.__name__]

@@ -119,6 +119,11 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "string buffer": Form(
             "a memory given as a string", last="0.2", instead="name it, such as nl.sbuf"
         ),
+        "tensor_copy_dynamic": Form(
+            "tensor_copy_dynamic_src or tensor_copy_dynamic_dst",
+            last="0.3",
+            instead="nisa.tensor_copy takes views made by ap(scalar_offset=…)",
+        ),
         "tensor truth": Form(
             "the truth value of a tensor",
             instead="only a simulator knows it while a kernel is written; the compiler refuses it",

@@ -21,7 +21,7 @@ from emuron.isa.instruction import REGISTRY, Instruction
 from emuron.isa.meetings import Meeting
 from emuron.isa.tensor import AccessPattern
 from emuron.nki import enums
-from emuron.nki.earlier_arguments import ADAPTED, accept_earlier, earlier_keywords
+from emuron.nki.earlier_arguments import ADAPTED, RENAMED, accept_earlier, earlier_keywords, renamed
 from emuron.nki.enums import (
     NamedMember,
     dge_mode,
@@ -148,6 +148,7 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
 for _module in iter_modules(_instruction_set.__path__):
     import_module(f"{_instruction_set.__name__}.{_module.name}")  # registers its instructions
 globals().update({name: _issuer(cls) for name, cls in REGISTRY.items() if cls.exposed})
+globals().update({old: renamed(old, globals()[new]) for old, new in RENAMED.items()})
 
 _ENUMS: tuple[type[NamedMember], ...] = (
     engine,

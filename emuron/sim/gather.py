@@ -79,9 +79,10 @@ def _prepared(form: Form, machine: Machine, position: int, name: str, kind: str)
         position,
         name,
         pattern,
-        Tensor(name, pattern.shape, pattern.dtype, pattern.buffer),
+        # In the same partitions: accumulator registers and generators belong to lanes.
+        Tensor(name, pattern.shape, pattern.dtype, pattern.buffer, (pattern.start_partition, 0)),
         Access(form.mnemonic, f"{name}.index", pattern.indirection.index, machine.ops),
-        kind in READ_KINDS,
+        kind in READ_KINDS and name not in form.example.unread,
         kind in WRITE_KINDS,
     )
 

@@ -138,3 +138,12 @@ def test_affine_select_takes_the_offset_in_both_places(active, in_sbuf, order):
 
 def test_the_stub_is_current():
     assert STUB.read_text(encoding="utf-8") == stub(), "run python -m emuron.nki.isa_stub"
+
+
+@pytest.mark.parametrize("name", ["tensor_copy_dynamic_src", "tensor_copy_dynamic_dst"])
+def test_dynamic_copies_of_0_2_are_copies(active, in_sbuf, name):
+    source = in_sbuf(np.ones((2, 3), np.float32))
+    copy = nl.ndarray((2, 3), nl.float32)
+    with pytest.warns(DeprecationWarning, match="tensor_copy takes views made by ap"):
+        getattr(nisa, name)(copy, source)
+    assert active.contents(copy).tolist() == [[1.0] * 3] * 2
