@@ -73,14 +73,12 @@ class CoreUses:
         """Return the uses in the rows since the last epoch but the latest `rows_after`."""
         block = self._block()
         if block is None:
-            return Epoch(self.program, None, 0, 0, [], [])
+            return Epoch(self.program, None, [], [])
         start, self._row = self._row, len(block)
         addresses, self._addresses[:] = list(self._addresses), []
         self._extend()
-        stop = len(block) - rows_after
-        return Epoch(
-            self.program, block, start, stop, self._operands(block, start, stop), addresses
-        )
+        operands = self._operands(block, start, len(block) - rows_after)
+        return Epoch(self.program, block, operands, addresses)
 
     def _block(self) -> Block | None:
         """Return the program's rows; None if there are none or they are in loops."""
@@ -122,8 +120,6 @@ class Epoch:
         self,
         program: Program,
         block: Block | None,
-        start: int,
-        stop: int,
         operands: list[Column],
         addresses: list[Places],
     ) -> None:
