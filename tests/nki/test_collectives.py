@@ -629,3 +629,19 @@ def test_ranks_that_do_the_same_are_timed_once_and_wait_for_the_data_of_all():
 def test_no_ranks_are_refused():
     with pytest.raises(UsageError, match="no inputs"):
         nki.simulate_ranks(lambda x: None, [])
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+def test_an_error_of_one_rank_stops_all_and_names_it(failing):
+    reached = []
+
+    def kernel(x):
+        if int(ncc.rank_id()) == failing:
+            nl.load(x[0:99, :])
+        src = nl.zeros((2, 2), "float32", buffer=nl.shared_hbm)
+        ncc.all_reduce([src], [src], ncc.ReplicaGroup([[0, 1, 2]]), nl.add)
+        reached.append(int(ncc.rank_id()))
+
+    with pytest.raises(OutOfBoundsError, match=rf"^test_collectives\.py:\d+ \(rank {failing}\): "):
+        launch(kernel, [np.zeros((1, 1), np.float32)] * 3)
+    assert reached == []
