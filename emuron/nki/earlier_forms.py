@@ -100,6 +100,9 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "num_programs None": Form(
             "nl.num_programs(axes=None)", last="0.2", instead="leave axes out"
         ),
+        "psum_fmax": Form(
+            "nl.tile_size.psum_fmax", deprecated="0.6", instead="it is called psum_bank_fmax"
+        ),
         "register arithmetic": Form(
             "Python arithmetic with a register",
             deprecated="0.6",
@@ -133,6 +136,11 @@ FORMS: Mapping[str, Form] = MappingProxyType(
             "tensor_reduce with axis=1 for the last of three or four dimensions",
             last="0.2",
             instead="give the axes themselves; it reduces the last ones",
+        ),
+        "total_available_sbuf_size": Form(
+            "nl.tile_size.total_available_sbuf_size",
+            deprecated="0.6",
+            instead="it is called sbuf_fmax_bytes",
         ),
         "views": Form("the views of NkiTensor beyond indexing, reshape, view and ap", first="0.5"),
         "while register": Form(

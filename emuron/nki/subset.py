@@ -163,12 +163,21 @@ class _Search:
 
     def _called(self, caller: FunctionType, node: ast.Call, target: Any) -> None:
         if isinstance(target, type):
-            if _is_own(inspect.getmodule(target)) and not derives_properly(target):
-                self._note(caller, iter([("class", node.lineno)]))
+            if _is_own(inspect.getmodule(target)):
+                self._class(caller, node, target)
             return
         function = _function(target)
         if function is not None and not function.__code__.co_filename.startswith(_INSTALLED):
             self._body(function)
+
+    def _class(self, caller: FunctionType, node: ast.Call, kind: type) -> None:
+        """Check a user's class that a function makes an object of, and its methods."""
+        if not derives_properly(kind):
+            self._note(caller, iter([("class", node.lineno)]))
+        for value in vars(kind).values():
+            method = _function(getattr(value, "__func__", value))
+            if method is not None and method.__module__ == kind.__module__:
+                self._body(method)
 
 
 def _is_own(module: Any) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from emuron.hardware.core import NeuronCore
+from emuron.nki.earlier_forms import use
 from emuron.nki.target import current_core
 from emuron.numerics.dtypes import float32
+
+PE_TRANSPOSE_VARIABLE = "NKI_DMA_TRANSPOSE_AS_PE_TRANSPOSE"
+"""Set to "true", AWS's compiler transposes on the tensor engine and keeps one PSUM bank for it."""
 
 
 class TileSize:
@@ -26,7 +32,11 @@ class TileSize:
         """fp32 elements of one PSUM bank in one partition."""
         return self._core.psum_bank_bytes // float32.itemsize
 
-    psum_fmax = psum_bank_fmax
+    @property
+    def psum_fmax(self) -> int:
+        """The former name of `psum_bank_fmax`."""
+        use("psum_fmax")
+        return self.psum_bank_fmax
 
     @property
     def psum_bank_fmax_bytes(self) -> int:
@@ -35,8 +45,9 @@ class TileSize:
 
     @property
     def psum_num_banks(self) -> int:
-        """PSUM banks."""
-        return self._core.psum_banks
+        """PSUM banks; one fewer where dma_transpose is asked to run on the tensor engine."""
+        reserved = os.environ.get(PE_TRANSPOSE_VARIABLE, "").lower() in ("1", "true")
+        return self._core.psum_banks - reserved
 
     @property
     def gemm_stationary_fmax(self) -> int:
@@ -70,7 +81,11 @@ class TileSize:
         """Usable bytes of SBUF in one partition."""
         return self._core.sbuf_usable_bytes_per_partition
 
-    total_available_sbuf_size = sbuf_fmax_bytes
+    @property
+    def total_available_sbuf_size(self) -> int:
+        """The former name of `sbuf_fmax_bytes`."""
+        use("total_available_sbuf_size")
+        return self.sbuf_fmax_bytes
 
     @property
     def sbuf_fmax(self) -> int:

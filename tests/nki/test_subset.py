@@ -221,6 +221,26 @@ def calls_a_kernel(a):
 wrapped = nki.jit(identity_test)
 
 
+class Accumulator(nl.NKIObject):
+    def add(self, values):
+        return sum(v for v in values)
+
+    @staticmethod
+    def none(a):
+        return a is None
+
+
+def calls_a_method(a):
+    Accumulator().add([1, 2])
+    return copied(a)
+
+
+def test_the_methods_of_classes_are_looked_at_too():
+    (finding,) = check(calls_a_method)
+    assert finding.rule is RULES["generator"]
+    assert finding.line == inspect.getsourcelines(Accumulator.add)[1] + 1
+
+
 @pytest.mark.parametrize(("outer", "inner"), [(calls, generators), (calls_a_kernel, identity_test)])
 def test_called_functions_are_looked_at_too(outer, inner):
     (finding,) = check(outer)
