@@ -76,7 +76,7 @@ bench: $(VENV)/.dev  ## timings on this machine
 	@for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
 
 # TIMES=table.csv FILES=suites.toml; JSON=1 prints the rows and the summary as one object.
-conformance-times: $(VENV)/.dev  ## predicted beside published device times of public kernels
+conformance-times: $(VENV)/.conformance  ## predicted beside published device times of public kernels
 	@$(PY) -m tools.conformance.compare $(TIMES) $(if $(FILES),--files $(FILES)) $(if $(JSON),--json)
 
 size:  ## lines per package, and the files beyond the soft limit

@@ -101,6 +101,7 @@ class DmaSpec:
     element_min_ns: float  # floor of one element of `element_full_bytes` or more
     element_full_bytes: int
     small_element_min_ns: float  # floor of one smaller element
+    hbm_jump_ns: float  # added where an engine's next element does not follow in HBM
     semaphore_increment_ns: float  # spacing of the completion increments
     semaphore_write_ns: float  # the 4-byte completion write itself
     completion_increment: int  # what a finished transfer adds to its semaphore

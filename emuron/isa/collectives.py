@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emuron.errors import UsageError
 from emuron.isa import limits
 from emuron.isa.dma import copy_cost
-from emuron.isa.instruction import Cost, DmaCost, In, InOut, Out, instruction
+from emuron.isa.instruction import Cost, In, InOut, Out, instruction
 from emuron.isa.meetings import CoreId, Meeting, Stage
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Sendrecv(Meeting):
         moved = copy.dma
         assert moved is not None
         rate = core.dma.gpsimd_gb_per_s / 2 / core.dma.core_gb_per_s
-        return Cost(dma=DmaCost(moved.bytes, moved.descriptors, moved.element_bytes, 0, rate))
+        return Cost(dma=replace(moved, rate=rate))
 
 
 @instruction(

@@ -53,6 +53,7 @@ def copy_cost(
     A run is contiguous on both sides and split at the payload limit of a descriptor.
     """
     total, descriptors, shortest, hbm = 0, 0, core.dma.descriptor_max_bytes, 0
+    jumps = hbm_jumps(dst)
     for src in sources:
         size = max(src.dtype.itemsize, dst.dtype.itemsize)
         run = min(contiguous_run(src), contiguous_run(dst))
@@ -62,8 +63,20 @@ def copy_cost(
         descriptors += src.size // run * pieces
         shortest = min(shortest, run_bytes)
         hbm += 0 if src.buffer.is_on_chip else src.size * src.dtype.itemsize
+        jumps += hbm_jumps(src)
     hbm += 0 if dst.buffer.is_on_chip else dst.size * dst.dtype.itemsize
-    return Cost(dma=DmaCost(total, descriptors, shortest, hbm, rate, trigger))
+    partitions = partitions_on_chip(dst, *sources)
+    return Cost(dma=DmaCost(total, descriptors, shortest, hbm, jumps, partitions, rate, trigger))
+
+
+def hbm_jumps(pattern: AccessPattern) -> int:
+    """Return how many contiguous runs of an access pattern in HBM follow its first."""
+    return 0 if pattern.buffer.is_on_chip else pattern.size // contiguous_run(pattern) - 1
+
+
+def partitions_on_chip(*patterns: AccessPattern) -> int | None:
+    """Return the partitions of the first pattern that is on chip, None if none is."""
+    return next((p.partitions for p in patterns if p.buffer.is_on_chip), None)
 
 
 def trigger_of(copy: DmaCopy | DmaTranspose) -> str:
@@ -281,7 +294,11 @@ class DmaTranspose(Instruction):
         descriptors = moved // run * pieces
         element = min(run, dma.descriptor_max_bytes)
         trigger = trigger_of(self)
-        return Cost(dma=DmaCost(moved, descriptors, element, hbm, rate or 1.0, trigger))
+        jumps = hbm_jumps(self.src) + hbm_jumps(self.dst)
+        partitions = partitions_on_chip(self.dst, self.src)
+        return Cost(
+            dma=DmaCost(moved, descriptors, element, hbm, jumps, partitions, rate or 1.0, trigger)
+        )
 
 
 @instruction(engine="dma", nki="dma_compute", source="ISA32 dma_compute; cost A4")
@@ -351,7 +368,8 @@ class DmaCompute(Instruction):
         return total
 
     def cost(self, core: NeuronCore) -> Cost:
-        """Return the copies of all sources at the rate of an inline computation (A4)."""
+        """Return the copies of all sources, at the rate of an inline computation (A4)."""
         indirect = any(_row_indirect(p) for p in (self.dst, *self.sources))
         trigger = "swdge" if indirect else "static"
-        return copy_cost(core, self.dst, self.sources, core.dma.compute_rate, trigger)
+        # The rate is that of two sources against a copy of one.
+        return copy_cost(core, self.dst, self.sources, 2 * core.dma.compute_rate, trigger)

@@ -36,13 +36,16 @@ class DmaCost:
 
     `element_bytes` is the length of one contiguous run on the narrower side; `rate` scales the
     bandwidth of a plain copy (a transpose or an inline computation runs slower); `hbm_bytes` is
-    the traffic at the HBM stack (reads plus writes).
+    the traffic at the HBM stack (reads plus writes), `hbm_jumps` how often its addresses
+    there are not the next ones. `partitions` are those of the side on chip, if there is one.
     """
 
     bytes: int
     descriptors: int
     element_bytes: int
     hbm_bytes: int
+    hbm_jumps: int = 0
+    partitions: int | None = None
     rate: float = 1.0
     trigger: str = "static"  # static | hwdge | swdge
 

@@ -87,7 +87,9 @@ class Blockers:
         waits = wait + at.WAIT * np.arange(int(counts.sum()))
         numbers = (m[waits] - self._first_queue) // at.QUEUE
         delays = m[waits + at.DELAY]
-        span = int(delays.max(initial=0)) + 1
-        kinds, index = np.unique(numbers * span + delays, return_inverse=True)
+        least = int(delays.min(initial=0))
+        span = int(delays.max(initial=0)) - least + 1
+        kinds, index = np.unique(numbers * span + delays - least, return_inverse=True)
         owners = np.repeat(rows, counts)
-        return {divmod(kind, span): owners[index == n] for n, kind in enumerate(kinds.tolist())}
+        found = [(divmod(kind, span), owners[index == n]) for n, kind in enumerate(kinds.tolist())]
+        return {(other, delay + least): waiting for (other, delay), waiting in found}

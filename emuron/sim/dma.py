@@ -36,6 +36,8 @@ def transfer(cost: DmaCost, spec: DmaSpec) -> Transfer:
     """Return what a transfer needs (hardware.md §2.8, §2.10)."""
     descriptors = max(1, cost.descriptors)
     engines = min(spec.engines, descriptors)
+    if cost.partitions is not None:
+        engines = min(engines, ceil(cost.partitions / spec.partitions_per_engine))
     element_bytes = cost.bytes / descriptors
     engine_gb_per_s = spec.core_gb_per_s / spec.engines
     floor_ns = (
@@ -45,6 +47,7 @@ def transfer(cost: DmaCost, spec: DmaSpec) -> Transfer:
     )
     element_ns = max(floor_ns, element_bytes / engine_gb_per_s)
     busy_ns = ceil(descriptors / engines) * element_ns / cost.rate
+    busy_ns += ceil(cost.hbm_jumps / engines) * spec.hbm_jump_ns
     work_ps = max(1, round(busy_ns * 1000 * engines / spec.engines))
     extra_ns, issue_ns = _trigger(cost.trigger, spec)
     return Transfer(

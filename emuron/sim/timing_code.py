@@ -83,6 +83,7 @@ class CoreCode:
         core = sites.program.core
         self._semaphore_ps = round(core.timing.semaphore_ns * 1000)
         self._is_ring = np.array([sites.is_ring(q) for q in range(len(self.queues))], np.bool_)
+        self._own_delay_ps = np.array([_own_delay_ps(core, q) for q in sites.queue_names], np.int64)
         tables: dict[str, int] = {}
         rows = [_row(kind, core, tables, collective_ps) for kind in sites.kinds.all]
         self._row_of_kind = np.array(rows, np.int64).reshape(-1, at.ROW)
@@ -138,8 +139,8 @@ class CoreCode:
         waits[:, at.POSITION] = found[:, WAIT_POSITION]
         if steps.slopes is not None:
             waits[:, at.STEP] = [levels[-1] for levels in steps.slopes]
-        at_once = (other == owner) | self._is_ring[other % OTHER_CORE]
-        waits[:, at.DELAY] = np.where(at_once, 0, self._semaphore_ps)
+        delay = np.where(self._is_ring[other % OTHER_CORE], 0, self._semaphore_ps)
+        waits[:, at.DELAY] = np.where(other == owner, self._own_delay_ps[owner], delay)
         return waits
 
     def _repeated(self, node: Repeated) -> None:
@@ -180,6 +181,15 @@ class CoreCode:
 
 def _next(starts: Column, number: int, end: int) -> int:
     return int(starts[number + 1]) if number + 1 < len(starts) else end
+
+
+def _own_delay_ps(core: NeuronCore, queue: str) -> int:
+    """Return what an instruction waits less for its own queue's results than others do."""
+    engine = next((engine for engine in core.engines if engine.name == queue), None)
+    if engine is None:
+        return 0
+    latency_ps = round(core.timing.latency_ns(queue) * 1000)
+    return min(0, engine.ps(core.timing.dependent_overhead_cycles) - latency_ps)
 
 
 def _row(

@@ -41,7 +41,7 @@ def total_ps(program: Program, chip: Chip) -> Fraction:
     sites = Sites(program)
     queues = [sites.queue_names[queue] for queue in sites.queue]
     items = _items(program, queues)
-    _connect(items, Fraction(core.timing.semaphore_ns) * SECOND)
+    _connect(items, core)
     machine = _Machine(core, chip)
     while any(item.done is None for item in items):
         machine.step(items)
@@ -80,7 +80,8 @@ def _mask(view: AccessPattern) -> Any:
     return mask
 
 
-def _connect(items: list[Item], semaphore: Fraction) -> None:
+def _connect(items: list[Item], core: Any) -> None:
+    semaphore = Fraction(core.timing.semaphore_ns) * SECOND
     for number, later in enumerate(items):
         for earlier in items[:number]:
             after_write = in_order = False
@@ -92,7 +93,16 @@ def _connect(items: list[Item], semaphore: Fraction) -> None:
             own = earlier.queue == later.queue
             if (after_write and not (own and later.queue == "tensor")) or (in_order and not own):
                 from_ring = earlier.queue.startswith("dma-")
-                later.waits.append((earlier, Fraction(0) if own or from_ring else semaphore))
+                delay = Fraction(0) if from_ring else semaphore
+                later.waits.append((earlier, _own_delay(core, later.queue) if own else delay))
+
+
+def _own_delay(core: Any, queue: str) -> Fraction:
+    """Return what an engine's own results are there before others see them, negative."""
+    if queue.startswith("dma-"):
+        return Fraction(0)
+    own = Fraction(core.engine(queue).ps(core.timing.dependent_overhead_cycles))
+    return min(Fraction(0), own - Fraction(core.timing.latency_ns(queue)) * SECOND)
 
 
 class _Machine:
@@ -189,12 +199,22 @@ class _Machine:
         """Return the time with all engines of the core."""
         cost, dma = item.form.cost.dma, self.dma
         assert cost is not None
-        engines = min(dma.engines, cost.descriptors)
+        engines = self._engines(item)
         size = Fraction(cost.bytes, cost.descriptors)
         floor = dma.element_min_ns if size >= dma.element_full_bytes else dma.small_element_min_ns
         element = max(Fraction(floor), size * dma.engines / Fraction(dma.core_gb_per_s))
         rounds = ceil(Fraction(cost.descriptors, engines))
-        return rounds * element * SECOND * engines / dma.engines / Fraction(cost.rate)
+        busy = rounds * element / Fraction(cost.rate)
+        busy += ceil(Fraction(cost.hbm_jumps, engines)) * Fraction(dma.hbm_jump_ns)
+        return busy * SECOND * engines / dma.engines
+
+    def _engines(self, item: Item) -> int:
+        cost = item.form.cost.dma
+        assert cost is not None
+        most = min(self.dma.engines, cost.descriptors)
+        if cost.partitions is None:
+            return most
+        return min(most, ceil(Fraction(cost.partitions, self.dma.partitions_per_engine)))
 
     def _rates(self, flowing: list[Item]) -> dict[int, Fraction]:
         """Raise all shares together until each is held by its cap, the DMA or the HBM."""
@@ -223,9 +243,7 @@ class _Machine:
         return rates
 
     def _cap(self, item: Item) -> Fraction:
-        cost = item.form.cost.dma
-        assert cost is not None
-        return Fraction(min(self.dma.engines, cost.descriptors), self.dma.engines)
+        return Fraction(self._engines(item), self.dma.engines)
 
 
 def _ready(item: Item) -> Fraction | None:

@@ -49,6 +49,20 @@ def test_seventeen_descriptors_take_two_rounds() -> None:
     assert seventeen == pytest.approx(2 * sixteen, abs=1)
 
 
+def test_few_partitions_use_few_engines() -> None:
+    """DMAO: each engine serves 8 partitions."""
+    spec = ProgramWriter().core.dma
+    found = transfer(cost(20 * 4096, 20, partitions=20), spec)
+    assert found.largest_share == ONE * 3 // spec.engines
+
+
+def test_rows_apart_in_hbm_cost_a_jump_each() -> None:
+    spec = ProgramWriter().core.dma
+    together, apart = cost(128 * 256, 128), cost(128 * 256, 128, hbm_jumps=127)
+    more_ps = transfer(apart, spec).work_ps - transfer(together, spec).work_ps
+    assert more_ps == pytest.approx(8 * spec.hbm_jump_ns * 1000, abs=1)
+
+
 def test_a_transpose_at_half_rate_takes_twice_the_work() -> None:
     spec = ProgramWriter().core.dma
     plain, slow = cost(128 * 4096, 128), cost(128 * 4096, 128, rate=0.5)

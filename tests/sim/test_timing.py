@@ -80,14 +80,16 @@ def test_a_transfer_of_one_descriptor_uses_one_engine() -> None:
 
 
 def test_dependent_instructions_of_an_engine_wait_for_its_pipeline() -> None:
+    """PERF: about 100 cycles where every instruction needs its predecessor's output."""
     writer = ProgramWriter()
     x = writer.sbuf("x", 960)
     for _ in range(10):
         writer.copy(x, x)
     engine, timing = writer.core.engine("vector"), writer.core.timing
     form = writer.program().forms[0]
-    one_ps = engine.ps(form.cost.cycles) + timing.vector_latency_ns * 1000
-    assert run(writer).total_ps == pytest.approx(10 * one_ps, abs=10)
+    busy_ps = engine.ps(form.cost.cycles)
+    expected = 10 * busy_ps + 9 * engine.ps(100) + timing.vector_latency_ns * 1000
+    assert run(writer).total_ps == pytest.approx(expected, abs=10)
 
 
 def test_independent_instructions_follow_each_other_at_once() -> None:
@@ -163,7 +165,8 @@ def test_double_buffering_hides_the_shorter_of_transfers_and_matmuls(
     writer, _ = double_buffered(60, 16384, matmuls)
     result = run(writer)
     core = writer.core
-    load_ps = 120 * 128 * 16384 * 2 / core.dma.core_gb_per_s * 1000
+    jumps_ns = 120 * 128 / core.dma.engines * core.dma.hbm_jump_ns  # tiles of a wider tensor
+    load_ps = (120 * 128 * 16384 * 2 / core.dma.core_gb_per_s + jumps_ns) * 1000
     busy_ps = result.busy_ps["tensor"]
     longest = max(load_ps, busy_ps)
     assert (longest == load_ps) == (bound == "dma")
@@ -181,7 +184,7 @@ def test_a_ring_holds_only_so_many_transfers() -> None:
     target = writer.sbuf("x", 64 * count)
     writer.load_part(target, source, 64, Affine.of(index) * 64, block=body)
     result = run(writer, skip=False)
-    assert result.total_ps < count * writer.core.dma.fixed_ns * 1000 / 4
+    assert result.total_ps < count * writer.core.dma.fixed_ns * 1000 / 3
 
 
 def loads(columns: int, count: int) -> ProgramWriter:
