@@ -91,13 +91,15 @@ class RaceWatch:
         for core in (0, 1):
             for use in uses[core]:
                 _mark(use, core, marks)
-        wrote = [(marks & _wrote(core)) != 0 for core in (0, 1)]
-        for one, two in ((0, 1), (1, 0)):
-            clash = wrote[one] & ((marks & _read(two)) != 0)
+        verdicts = _VERDICTS[marks]
+        for writer, verdict in ((0, _READ_BY_1), (1, _READ_BY_0)):
+            clash = verdicts == verdict
             if clash.any():
-                self._tell(tensor, clash, uses, one, "reads")
+                self._tell(tensor, clash, uses, writer, "reads")
                 return
-        clash = wrote[0] & wrote[1] & self._differs(tensor, marks.size)
+        clash = verdicts == _WRITTEN_BY_BOTH
+        if clash.any():
+            clash &= self._differs(tensor, marks.size)
         if clash.any():
             self._tell(tensor, clash, uses, 0, "writes")
 
@@ -152,6 +154,21 @@ def _wrote(core: int) -> int:
 
 def _read(core: int) -> int:
     return 2 << 2 * core
+
+
+_READ_BY_1, _READ_BY_0, _WRITTEN_BY_BOTH = 1, 2, 3
+
+
+def _verdict(marks: int) -> int:
+    """Return what the marks of a byte mean: one core reads what the other writes, or both write."""
+    if marks & _wrote(0) and marks & _read(1):
+        return _READ_BY_1
+    if marks & _wrote(1) and marks & _read(0):
+        return _READ_BY_0
+    return _WRITTEN_BY_BOTH if marks & _wrote(0) and marks & _wrote(1) else 0
+
+
+_VERDICTS = np.array([_verdict(marks) for marks in range(16)], np.uint8)
 
 
 def _repeated(mark: int, size: int) -> int:
