@@ -20,7 +20,7 @@ from emuron.errors import EmuronError, UnknownNameError, UsageError
 from emuron.nki.arrays import ShapeDtype
 from emuron.nki.cases import Case
 from emuron.nki.kernel import Kernel
-from emuron.nki.launch import source_place
+from emuron.nki.source_places import source_place
 from emuron.numerics.dtypes import dtype as to_dtype
 from emuron.numerics.rounding import round_to
 

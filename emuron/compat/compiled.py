@@ -20,7 +20,8 @@ from emuron.errors import ModelFileError, UsageError
 from emuron.hardware.catalog import chip as find_chip
 from emuron.isa.program import Program
 from emuron.isa.tensor import Tensor
-from emuron.nki.launch import Recording, timed
+from emuron.nki.launch import timed
+from emuron.nki.recording import Recording
 from emuron.nki.tensor import NkiTensor
 
 FORMAT = 1

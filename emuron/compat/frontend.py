@@ -10,7 +10,7 @@ from typing import Any
 
 from emuron.compat.compiled import TracedKernel
 from emuron.nki.kernel import Kernel
-from emuron.nki.launch import record_kernel
+from emuron.nki.recording import record_kernel
 
 
 class NKIFrontend:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emuron.errors import EmuronError
-from emuron.nki.launch import Recording, observe_launches, timed
+from emuron.nki.launch import timed
+from emuron.nki.recording import Recording, observe_launches
 
 FOLDER_VARIABLE = "EMURON_LAUNCHES"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from emuron.errors import UsageError
 from emuron.hardware.chip import Chip
-from emuron.nki.launch import Inputs, record_kernel, record_ranks
 from emuron.nki.recorder import active_recorder
+from emuron.nki.recording import Inputs, record_kernel, record_ranks
 from emuron.nki.scheduling import Edge
 
 

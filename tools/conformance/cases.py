@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from emuron.nki.launch import Recording, observe_launches, timed
+from emuron.nki.launch import timed
+from emuron.nki.recording import Recording, observe_launches
 from tools.conformance.records import CaseRecord, flat
 from tools.conformance.selection import selected
 from tools.conformance.times import MeasuredTime, read_times
