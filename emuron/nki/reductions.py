@@ -9,6 +9,7 @@ from typing import Any
 from emuron.errors import UsageError
 from emuron.nki import elementwise, isa
 from emuron.nki.creation import allocate
+from emuron.nki.earlier_forms import form_of
 from emuron.nki.elementwise import on_chip, stage
 from emuron.nki.operators import Operator
 from emuron.nki.tensor import NkiTensor
@@ -61,6 +62,7 @@ min_ = _reduction("min", "minimum")
 prod = _reduction("prod", "multiply")
 
 
+@form_of("maths")
 def mean(x: NkiTensor, axis: Axis, dtype: object = None, keepdims: bool = False) -> NkiTensor:
     """Return the mean over trailing free axes."""
     total = _reduced("mean", "add", x, axis, float32, keepdims)
@@ -68,6 +70,7 @@ def mean(x: NkiTensor, axis: Axis, dtype: object = None, keepdims: bool = False)
     return stage(total, "multiply", 1.0 / count, dtype or x.dtype)
 
 
+@form_of("maths")
 def var(x: NkiTensor, axis: Axis, dtype: object = None, keepdims: bool = True) -> NkiTensor:
     """Return the population variance over trailing free axes, which stay with size 1."""
     axes = _axes(on_chip(x, "var"), axis, "var")
@@ -77,12 +80,14 @@ def var(x: NkiTensor, axis: Axis, dtype: object = None, keepdims: bool = True) -
     return mean(squares, axes, dtype=dtype or x.dtype, keepdims=True)
 
 
+@form_of("maths")
 def all_(x: NkiTensor, axis: Axis, dtype: object = None) -> NkiTensor:
     """Return 1 where every element over trailing free axes is not 0, else 0."""
     truth = stage(on_chip(x, "all"), "not_equal", 0.0)
     return _reduced("all", "minimum", truth, axis, dtype or x.dtype, False)
 
 
+@form_of("maths")
 def softmax(x: NkiTensor, axis: Axis = -1, dtype: object = None) -> NkiTensor:
     """Return exp(x − max) / sum of it over trailing free axes."""
     axes = _axes(on_chip(x, "softmax"), axis, "softmax")
@@ -98,6 +103,7 @@ def softmax(x: NkiTensor, axis: Axis = -1, dtype: object = None) -> NkiTensor:
     return stage(powers, "multiply", inverse, dtype or x.dtype)
 
 
+@form_of("maths")
 def rms_norm(
     x: NkiTensor,
     w: NkiTensor | None,

@@ -73,3 +73,50 @@ def test_logical_functions_ask_whether_elements_are_zero(active, in_sbuf, functi
     pairs = [(bool(x), bool(y)) for x, y in zip(a[0], b[0], strict=True)]
     wanted = [float(words[function.__name__](pair)) for pair in pairs]
     assert active.contents(function(in_sbuf(a), in_sbuf(b))).tolist() == [wanted]
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int32"])
+@pytest.mark.parametrize("function", [nl.add, nl.subtract, nl.multiply, nl.maximum, nl.greater])
+def test_a_column_stands_for_its_rows_on_either_side(active, in_sbuf, function, kind):
+    rows = np.array([[1, -2, 3], [4, 5, -6]])
+    column = np.array([[2], [-3]])
+    plain = {
+        "add": lambda a, b: a + b,
+        "subtract": lambda a, b: a - b,
+        "multiply": lambda a, b: a * b,
+        "maximum": max,
+        "greater": lambda a, b: a > b,
+    }[function.__name__]
+    tile, narrow = (in_sbuf(x.astype(np.dtype(kind))) for x in (rows, column))
+    for left, right, swapped in ((tile, narrow, False), (narrow, tile, True)):
+        found = active.contents(function(left, right)).astype(int).tolist()
+        wanted = [
+            [int(plain(c, int(x)) if swapped else plain(int(x), c)) for x in row]
+            for row, (c,) in zip(rows, column.tolist(), strict=True)
+        ]
+        assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        # nki_api §8.2: each function is one or a few instructions.
+        (lambda x: nl.add(x, x), ["tensor_tensor"]),
+        (lambda x: nl.add(x, 2.0), ["tensor_scalar"]),
+        (lambda x: nl.exp(x), ["activation"]),
+        (lambda x: nl.reciprocal(x), ["reciprocal"]),
+        (lambda x: nl.rsqrt(x), ["tensor_scalar"]),
+        (lambda x: nl.divide(x, x), ["reciprocal", "tensor_tensor"]),
+        (lambda x: nl.sum(x, axis=1), ["tensor_reduce"]),
+        (lambda x: nl.copy(x), ["tensor_copy"]),
+        (lambda x: nl.transpose(x), ["nc_transpose"]),
+        (lambda x: nl.zeros((2, 4), nl.float32), ["memset"]),
+        (lambda x: nl.expand_dims(x, 1), []),
+    ],
+)
+def test_a_function_is_the_instructions_that_it_is_said_to_be(active, call, wanted):
+    tile = nl.ones((2, 4), nl.float32)
+    before = active.rows
+    call(tile)
+    forms = [active.program.forms[f] for block, _ in active.program.leaves() for f in block.form]
+    assert [form.mnemonic for form in forms[before:]] == wanted
