@@ -264,7 +264,8 @@ class FormTable:
         self.core = core
         self.forms: list[Form] = []
         self.admit: Callable[[Instruction, dict[str, Any]], None] | None = None
-        self._by_key: dict[tuple[object, ...], Form] = {}
+        self.known: dict[tuple[object, ...], Form] = {}
+        """By class, attributes and, for each operand, its layout or the value that it is."""
 
     def form(
         self,
@@ -280,17 +281,17 @@ class FormTable:
         parts = [o.layout if isinstance(o, AccessPattern) else o for o in operands]
         key = (cls, attributes, *parts)
         try:
-            found = self._by_key.get(key)
+            found = self.known.get(key)
         except TypeError:
             raise _unusable(cls, operands, attributes) from None
         if found is None:
             found = self._add(cls, operands, attributes)
-            self._by_key[key] = found
+            self.known[key] = found
         return found
 
     def is_like(self, other: FormTable) -> bool:
         """Return whether another table has the same forms in the same order."""
-        return self.core == other.core and list(self._by_key) == list(other._by_key)
+        return self.core == other.core and list(self.known) == list(other.known)
 
     def _add(
         self,

@@ -40,6 +40,12 @@ class StorageKind:
 storage_kind = cache(StorageKind)
 
 
+@cache
+def _kind_of(buffer: MemoryRegion, dtype: DType, shape: tuple[int, ...]) -> StorageKind:
+    row = prod(shape[1:]) if buffer.is_on_chip else 0
+    return storage_kind(buffer, dtype, row, buffer is MemoryRegion.psum)
+
+
 @dataclass(slots=True, eq=False)
 class Tensor:
     """One allocation: a shape and dtype in one memory; compares by identity.
@@ -64,9 +70,8 @@ class Tensor:
     kind: StorageKind = field(init=False)
 
     def __post_init__(self) -> None:
-        self.partition_elements = prod(self.shape[1:]) if self.buffer.is_on_chip else 0
-        in_psum = self.buffer is MemoryRegion.psum
-        self.kind = storage_kind(self.buffer, self.dtype, self.partition_elements, in_psum)
+        self.kind = _kind_of(self.buffer, self.dtype, self.shape)
+        self.partition_elements = self.kind.row_elements
 
     @property
     def size(self) -> int:

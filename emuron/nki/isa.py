@@ -89,7 +89,14 @@ def _attribute(field: Field[Any]) -> str:
 
 
 def _operand(name: str, kind: str) -> str:
-    return f"_number({name})" if kind == "Scalar" else name
+    return f"({name} if {name} is None else _number({name}))" if kind == "Scalar" else name
+
+
+def _layout(operand: str, kind: str) -> str:
+    """Return the expression of what an operand adds to the key of a form."""
+    if kind in ("In", "Out", "InOut"):
+        return f"{operand}.layout"
+    return f"({operand}.layout if isinstance({operand}, _View) else {operand})"
 
 
 _SCOPE: dict[str, Any] = {
@@ -98,6 +105,8 @@ _SCOPE: dict[str, Any] = {
     "_number": _number,
     "_operator_name": operator_name,
     "_handle": NkiInstruction,
+    "_new": object.__new__,
+    "_View": AccessPattern,
     "_label": label,
     **{f"_{name}": member for name, member in enums.OF_ATTRIBUTE.items()},
 }
@@ -130,12 +139,22 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     by_name = {field.name: field for field in fields(cls)}
     operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
     attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
-    issue = "meet" if issubclass(cls, Meeting) else "issue"
+    layouts = "".join(f"{_layout(f'o[{k}]', kind)}, " for k, (_, kind) in enumerate(cls.operands))
+    issue = "row = r.meet(_cls, o, a)"
+    if not issubclass(cls, Meeting):
+        # Forms are looked up here: the shortest way for what kernels do most.
+        issue = (
+            f"try:\n        form = r.known[(_cls, a, {layouts})]\n"
+            "    except (KeyError, AttributeError, TypeError):\n"
+            "        form = r.program.table.form(_cls, o, a)\n"
+            "    row = r.put(form, o)"
+        )
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
-        f"    row = _recorder().{issue}(_cls, ({operands}), ({attributes}))\n"
+        f"    r, o, a = _recorder(), ({operands}), ({attributes})\n"
+        f"    {issue}\n"
         f"    if name is not None:\n        _label(name, row)\n"
-        f"    return _handle(row)\n"
+        "    made = _new(_handle)\n    made.row = row\n    return made\n"
     )
     # A template over our own field names, as dataclasses does; the file name marks its frames.
     exec(compile(source, __file__, "exec"), scope)

@@ -127,6 +127,7 @@ class Recorder:
         self._codes: dict[int, tuple[bool, dict[int, int], CodeType]] = {}
         """Of the code that an id means: is it a kernel's own, and the groups of its places."""
         self._possible: set[tuple[tuple[int, ...], DType, MemoryRegion]] = set()
+        self.known = self.program.table.known
         self._serial = 0
         self.prepared: object = None  # a collective in two halves, of which the first is issued
         self.rows = 0  # of the program's text
@@ -155,15 +156,18 @@ class Recorder:
 
         `operands` follow `cls.operands`, `attributes` follow `cls.attributes`.
         """
+        return self.put(self.program.table.form(cls, operands, attributes), operands)
+
+    def put(self, form: Form, operands: tuple[AccessPattern | float | None, ...]) -> int:
+        """Record and (with an executor) run an instruction whose form is known; return its row."""
         program = self.program
-        form = program.table.form(cls, operands, attributes)
         block = self._block
         if block is None:
             block = self._block = Block()
             self._bodies[-1].append(block)
         group = self._group
         if group is None:
-            group = self._line()
+            group = self._line(3)
         patterns: Any = operands if form.only_views else tuple(flat_operands(operands))
         block.append_views(form.id, group, patterns, program.tensor_numbers)
         if self.executor is not None:
@@ -290,9 +294,12 @@ class Recorder:
         self._serial += 1
         return self._serial
 
-    def _line(self) -> int:
-        """Return the group of the source line outside of this package that is being run."""
-        frame = sys._getframe(2)
+    def _line(self, depth: int = 2) -> int:
+        """Return the group of the source line outside of this package that is being run.
+
+        `depth` is the number of innermost frames that are surely of this package.
+        """
+        frame = sys._getframe(depth)
         while True:
             code = frame.f_code
             seen = self._codes.get(id(code))

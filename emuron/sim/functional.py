@@ -42,11 +42,9 @@ class FunctionalSimulator:
 
         Raises UninitializedReadError and OutOfBoundsError.
         """
-        known = self.machine.storages
-        try:
-            storages = [known[p.tensor] for p in patterns]
-        except KeyError:
-            storages = [self.machine.storage(p.tensor) for p in patterns]
+        machine = self.machine
+        known = machine.storages
+        storages = [known.get(p.tensor) or machine.storage(p.tensor) for p in patterns]
         offsets = [p.offset if type(p.offset) is int else base_of(p.offset) for p in patterns]
         try:
             step = self._plans[form]

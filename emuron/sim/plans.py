@@ -25,7 +25,7 @@ from emuron.sim.indirect import row_indirect_plan
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.matmul_plan import matmul_plan
 from emuron.sim.meetings import meeting_plan
-from emuron.sim.reads import Read, read_function
+from emuron.sim.reads import Operand, conversion, gather_function
 from emuron.sim.sequences import FIXED, fixed_step
 from emuron.sim.stores import Step, Store, scatter, store_function
 
@@ -121,7 +121,7 @@ def _general_plan(form: Form, machine: Machine) -> Step:
     example, backend = form.example, machine.ops
     raw = example.raw
     template: list[Any] = []
-    reads: list[tuple[int, int, Read]] = []
+    reads: list[Operand] = []
     writes: list[tuple[int, int, Access, Store]] = []
     position = {name: k for k, (name, _) in enumerate(form.operand_fields)}
     output = 0
@@ -135,7 +135,9 @@ def _general_plan(form: Form, machine: Machine) -> Step:
                 template.append(_constant(backend, absent, example))
             else:
                 slot = len(template)
-                reads.append((slot, position[name], read_function(machine, access, bits, slot)))
+                reads.append(
+                    (slot, position[name], access, conversion(machine, access, bits, slot))
+                )
                 template.append(None)
         if kind in WRITE_KINDS:
             if access is not None:
@@ -168,21 +170,18 @@ def _general_step(
     machine: Machine,
     example: Instruction,
     template: list[Any],
-    reads: list[tuple[int, int, Read]],
+    reads: list[Operand],
     writes: list[tuple[int, int, Access, Store]],
     several: bool,
     register: Register | Generator | None,
 ) -> Step:
     backend, compute = machine.ops, example.compute
+    gather = gather_function(template, reads, register)
     if backend.name == "numpy" and example.mnemonic in FIXED:
-        return fixed_step(machine, example, template, reads, writes, several, register)
+        return fixed_step(machine, example, gather, writes, several, register)
 
     def step(storages: list[Storage], offsets: list[int]) -> None:
-        args = template.copy()
-        for slot, k, read in reads:
-            args[slot] = read(storages[k], offsets[k])
-        if register is not None:
-            args.append(register.content())
+        args = gather(storages, offsets)
         results = compute(backend, *args)
         if register is not None:
             register.replace(results[-1])
@@ -204,15 +203,15 @@ class Register:
         self.needed = False
 
     def content(self) -> Any:
-        """Return the content, fp32 [P, 1]; raise if it is needed and undefined."""
+        """Return the content, fp32 [P, 1], None if it is not needed; raise if it is undefined."""
+        if not self.needed:
+            return None
         values, defined = self.machine.registers(self.engine)
         if not defined[self.rows].all():
-            if self.needed:
-                raise UninitializedReadError(
-                    f"{self.mnemonic} adds to the accumulator registers of the {self.engine} "
-                    "engine, which nothing has set. Start with reduce_cmd.reset_reduce or reset."
-                )
-            return None
+            raise UninitializedReadError(
+                f"{self.mnemonic} adds to the accumulator registers of the {self.engine} "
+                "engine, which nothing has set. Start with reduce_cmd.reset_reduce or reset."
+            )
         # A copy: the register may change before the value is written.
         return values[self.rows] + 0.0
 

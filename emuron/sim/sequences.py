@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from emuron.isa.instruction import Instruction
 from emuron.numerics.dtypes import float32
 from emuron.sim.access import Access
 from emuron.sim.machine import Machine, Storage
-from emuron.sim.reads import Read
+from emuron.sim.reads import Gather, Register
 from emuron.sim.stores import Step, Store, destination, scatter
 
 FIXED = frozenset(
@@ -81,21 +81,10 @@ Run = Callable[[Sequence[Any], Any], Sequence[Any]]  # (operands, destination) -
 Writes = Sequence[tuple[int, int, Access, Store]]  # (number of the result, operand, …)
 
 
-class Register(Protocol):
-    """What an instruction reads and replaces beside its operands."""
-
-    def content(self) -> Any:
-        """Return the content, None if there is none."""
-
-    def replace(self, content: Any) -> None:
-        """Set the content."""
-
-
 def fixed_step(
     machine: Machine,
     example: Instruction,
-    template: list[Any],
-    reads: Sequence[tuple[int, int, Read]],
+    gather: Gather,
     writes: Writes,
     several: bool,
     register: Register | None,
@@ -107,29 +96,28 @@ def fixed_step(
     ops = machine.ops
     codes: dict[bool, _Code] = {}
 
+    def first(args: Sequence[Any]) -> Sequence[Any]:
+        """Compute with a tape, and keep its code for the next time."""
+        tape = Tape(ops)
+        results = example.compute(tape, *args)
+        results = results if several else (results,)
+        try:
+            codes[args[-1] is None] = _coded(machine, tape, args, results, writes)
+        except KeyError:
+            codes[args[-1] is None] = _uncoded(example, ops, several)
+        return results
+
     def step(storages: list[Storage], offsets: list[int]) -> None:
-        args = template.copy()
-        for slot, k, read in reads:
-            args[slot] = read(storages[k], offsets[k])
-        if register is not None:
-            args.append(register.content())
+        args = gather(storages, offsets)
         code = codes.get(args[-1] is None)
-        target, place = None, -1
+        place = -1 if code is None else code.place
         if code is None:
-            tape = Tape(ops)
-            results = example.compute(tape, *args)
-            results = results if several else (results,)
-            try:
-                code = _coded(machine, tape, args, results, writes)
-            except KeyError:
-                code = _uncoded(example, ops, several)
-            codes[args[-1] is None] = code
+            results = first(args)
+        elif place < 0:
+            results = code.run(args, None)
         else:
-            place = code.place
-            if place >= 0:
-                _, k, access, _ = writes[place]
-                target = destination(access, storages[k], offsets[k])
-            results = code.run(args, target)
+            _, k, access, _ = writes[place]
+            results = code.run(args, destination(access, storages[k], offsets[k]))
         if register is not None:
             register.replace(results[-1])
         for number, (output, k, access, store) in enumerate(writes):
