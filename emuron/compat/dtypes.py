@@ -1,11 +1,13 @@
 """`neuron_dtypes` and the other homes of dtypes: formats by name and casts between them.
 
 Plain formats are NumPy's or ml_dtypes' scalar types; the packed ones are dtypes of NKI, which
-NumPy knows by name.
+NumPy knows by name. AWS's `neuron_dtypes` brings NumPy dtypes of its own for those; here they are
+records of bytes, which print as the packed format that they are, since users compare that name.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import ml_dtypes
@@ -116,3 +118,18 @@ def finfo(kind: Any) -> Any:
     """Return the limits of a floating-point format, as `numpy.finfo` does."""
     found = to_dtype(kind)
     return ml_dtypes.finfo((found.element or found).np)  # type: ignore[no-untyped-call]
+
+
+def _let_packed_records_print_as_their_format() -> None:
+    printing: Any = import_module("numpy._core._dtype")
+    usual = printing._struct_str
+
+    def text(record: np.dtype[Any], *arguments: Any, **options: Any) -> str:
+        found = DTYPES.get(record.names[0]) if record.names else None
+        shown: str = usual(record, *arguments, **options)
+        return str(found) if found is not None and np.dtype(found) == record else shown
+
+    printing._struct_str = text
+
+
+_let_packed_records_print_as_their_format()

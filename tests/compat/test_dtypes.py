@@ -43,3 +43,9 @@ def test_sizes_and_kinds():
     assert not dtypes.is_float_type("uint8")
     assert float(dtypes.finfo("float8_e4m3").max) == 240.0
     assert dtypes.dtype(np.float32) == "float32"
+
+
+def test_packed_arrays_print_their_format_and_other_records_as_usual():
+    assert str(np.zeros(2, dtypes.float8_e5m2_x4).dtype) == "float8_e5m2_x4"
+    assert str(np.dtype([("a", np.uint8)])) == "[('a', 'u1')]"
+    assert str(np.dtype([("float8_e5m2_x4", np.uint8)])) == "[('float8_e5m2_x4', 'u1')]"

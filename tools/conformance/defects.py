@@ -141,14 +141,6 @@ def _no_compiled_kernel() -> None:
     orchestrator.Orchestrator._compiled_kernel = None
 
 
-def _unpackers_by_dtype() -> None:
-    import numpy as np
-
-    validator = importlib.import_module("test.utils.output_validator")
-    unpackers = validator._X4_UNPACKERS
-    unpackers.update({str(np.dtype(name)): unpack for name, unpack in list(unpackers.items())})
-
-
 class _Inputs(dict[str, Any]):
     """Kernel inputs in which a name also finds the input that carries the suffix of aliases."""
 
@@ -217,19 +209,14 @@ AFTER_IMPORT = (
         "mask_out_hbm.must_alias_input.",
         _outputs_find_aliased_inputs,
     ),
-    Defect(
-        "output_validator._X4_UNPACKERS",
-        "Keyed by the names of AWS's private NumPy dtypes; without them packed results would be "
-        "compared byte by byte where the test means a tolerance.",
-        _unpackers_by_dtype,
-    ),
 )
 """Defects of modules of the harness, removed once they are imported."""
 
 REPLACED = (
     Defect(
         "Orchestrator._run_simulator_inference",
-        "Simulates one rank only; inputs that differ between ranks are not handled.",
+        "Simulates one rank only, although inputs may differ between ranks; and converts packed "
+        "results to the dtype that a test reads their bytes as.",
         lambda: None,
     ),
 )

@@ -8,13 +8,14 @@ reference unless it is larger than --emuron-most-instructions or --emuron-most-e
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import emuron.compat
 from emuron.nki.kernel import Kernel
@@ -56,22 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
         defect.apply()
     run = LibraryRun(config)
     config.pluginmanager.register(run, "emuron-cases")
-    original = orchestrator.Orchestrator._run_simulator_inference
 
     def simulate(self: Any, kernel_args: Any) -> str | None:
         try:
-            executes = run.time_case(kernel_args)
-            if executes and kernel_args.inference_args.collective_ranks > 1:
-                return _simulate_ranks(self, kernel_args)
+            return _simulate(self, kernel_args) if run.time_case(kernel_args) else None
         except Exception as error:
             raise orchestrator.InferenceException(str(error)) from error
-        return original(self, kernel_args) if executes else None
 
     orchestrator.Orchestrator._run_simulator_inference = simulate
 
 
-def _simulate_ranks(orchestrator: Any, kernel_args: Any) -> str:
-    """Run a kernel on several ranks and put the outputs where the harness looks for each rank's."""
+def _simulate(orchestrator: Any, kernel_args: Any) -> str:
+    """Run a kernel on its ranks and put the outputs where the harness looks for each rank's."""
     made = _launch(kernel_args, kernel_args.compiler_input.logical_nc_config, execute=True)
     common = importlib.import_module("test.utils.common_dataclasses")
     golden = kernel_args.validation_args.golden_output
@@ -79,12 +76,26 @@ def _simulate_ranks(orchestrator: Any, kernel_args: Any) -> str:
     folder /= common.INF_ARTIFACT_DIR_NAME
     for rank, run in enumerate(made):
         expected = common.normalize_golden_output(golden, rank)
-        outputs = run.outputs if isinstance(run.outputs, list | tuple) else [run.outputs]
-        named = zip(expected.items(), outputs, strict=True)
-        arrays = {name: np.asarray(out, dtype=like.dtype) for (name, like), out in named}
-        place = str(folder / f"output_worker_{rank}")
-        orchestrator.__dump_tensors__(place, arrays, lambda name: name)
+        place = folder / f"output_worker_{rank}" if len(made) > 1 else folder
+        arrays = _named(run.outputs, expected)
+        orchestrator.__dump_tensors__(str(place), arrays, lambda name: name)
     return str(folder)
+
+
+def _named(outputs: Any, expected: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return outputs by the names of the references, in order and in their dtypes.
+
+    The bytes of a packed result are taken as they are.
+    """
+    found = [] if outputs is None else outputs if isinstance(outputs, list | tuple) else [outputs]
+    if len(found) != len(expected):
+        raise ValueError(
+            f"The kernel returned {len(found)} outputs; the test expects {', '.join(expected)}."
+        )
+    return {
+        name: out.view(like.dtype) if out.dtype.names else np.asarray(out, dtype=like.dtype)
+        for (name, like), out in zip(expected.items(), found, strict=True)
+    }
 
 
 def _launch(kernel_args: Any, lnc: int, *, execute: bool) -> Sequence[KernelRun]:
