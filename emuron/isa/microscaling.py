@@ -10,6 +10,9 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emuron.isa import limits
 from emuron.isa.instruction import Band, Cost, In, InOut, Instruction, Out, instruction
 from emuron.isa.tensor import AccessPattern
@@ -69,12 +72,16 @@ class QuantizeMx(Instruction):
     """dst[P, F] = src[P, 4F] in 8-bit floats packed by four; dst_scale = one power of two a group.
 
     A group is 8 partitions by 4 elements; its scale is 2^(floor(log2(amax)) - (Emax - 1)), where
-    Emax is the largest exponent of dst's elements, and 2^-127 for zeros.
+    Emax is the largest exponent of dst's elements, and 2^-127 for zeros. With `ocp_scale` it is
+    half that, as in the OCP specification's example and in NKI before 0.5. With `clears_rows` the
+    rows of dst_scale between the scales become zero, as they did before 0.6; else they are kept.
     """
 
     dst: Out
     src: In
     dst_scale: Out
+    ocp_scale: bool = False
+    clears_rows: bool = False
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -83,7 +90,8 @@ class QuantizeMx(Instruction):
 
     def band(self, name: str) -> Band | None:
         """Scales are written to four rows of each quadrant."""
-        return scale_band(self.src) if name == "dst_scale" else None
+        in_band = name == "dst_scale" and not self.clears_rows
+        return scale_band(self.src) if in_band else None
 
     def check(self, core: NeuronCore) -> None:
         """Refuse earlier generations, partial groups and tiles of another size."""
@@ -102,8 +110,19 @@ class QuantizeMx(Instruction):
 
     def compute(self, ops: Any, src: Any) -> Any:
         """Return the packed elements and the scales."""
-        packed, scales = microscaling.quantize_mx(ops.numpy(src), self.dst.dtype)
+        values, kind = ops.numpy(src), self.dst.dtype
+        packed, scales = microscaling.quantize_mx(values, kind, ocp_scale=self.ocp_scale)
+        if self.clears_rows:
+            scales = self._between_zeros(scales)
         return ops.asarray(packed), ops.asarray(scales.view(self.dst_scale.dtype.np))
+
+    def _between_zeros(self, scales: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the scales on all rows of dst_scale, four in each quadrant."""
+        rows = np.zeros((self.dst_scale.partitions, scales.shape[1]), np.uint8)
+        for first in range(0, len(scales), SCALE_ROWS):
+            start = first // SCALE_ROWS * QUADRANT
+            rows[start : start + SCALE_ROWS] = scales[first : first + SCALE_ROWS]
+        return rows
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return N/4: four elements a partition and cycle (A4)."""

@@ -14,6 +14,7 @@ from emuron.isa.dma import DEFAULT_AXES, DmaCompute
 from emuron.isa.tensor import AccessPattern
 from emuron.nki.earlier_forms import use
 from emuron.nki.enums import dma_engine, oob_mode
+from emuron.nki.versions import behaves_before
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -87,6 +88,12 @@ def _affine_select(given: tuple[Any, ...], keywords: dict[str, Any]) -> Argument
     return given, keywords
 
 
+def _quantize_mx(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
+    """Before 0.5 scales were those of the OCP example, before 0.6 the rows between them zeros."""
+    ocp_scale, clears_rows = behaves_before("0.5"), behaves_before("0.6")
+    return given, {"ocp_scale": ocp_scale, "clears_rows": clears_rows, **keywords}
+
+
 def _sendrecv(given: tuple[Any, ...], keywords: dict[str, Any]) -> Arguments:
     """0.2: use_gpsimd_dma, a bool."""
     if "use_gpsimd_dma" in keywords:
@@ -114,6 +121,7 @@ ADAPTED: Mapping[str, Adapt] = MappingProxyType(
         "dma_compute": _dma_compute,
         "dma_copy": _dma_copy,
         "dma_transpose": _dma_transpose,
+        "quantize_mx": _quantize_mx,
         "sendrecv": _sendrecv,
         "tensor_reduce": _tensor_reduce,
     }
@@ -175,7 +183,8 @@ def accept_earlier(function: Callable[..., Any]) -> Callable[..., Any]:
     adapt = ADAPTED[function.__name__]
     known = frozenset(inspect.signature(function).parameters)
     plain = {"dma_copy": 2, "affine_select": 4, "dma_compute": 0}
-    plain |= dict.fromkeys(("dma_transpose", "tensor_reduce"), -1)  # also where names are today's
+    always = ("dma_transpose", "quantize_mx", "tensor_reduce")  # also where names are today's
+    plain |= dict.fromkeys(always, -1)
     most = plain.get(function.__name__, len(known))
 
     @functools.wraps(function)

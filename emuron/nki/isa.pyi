@@ -227,6 +227,8 @@ def quantize_mx(
     dst: AccessPattern,
     src: AccessPattern,
     dst_scale: AccessPattern,
+    ocp_scale: bool = ...,
+    clears_rows: bool = ...,
     name: str | None = ...,
 ) -> NkiInstruction: ...
 def rand2(

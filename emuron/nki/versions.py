@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VERSIONS = ("0.2", "0.3", "0.4", "0.5", "0.6", "0.7")
 VERSION_VARIABLE = "EMURON_NKI_VERSION"
+BEHAVIOUR_VARIABLE = "EMURON_NKI_BEHAVIOUR"
 
 _held: ContextVar[str | None] = ContextVar("held", default=None)
 
@@ -67,6 +68,16 @@ def held_to(version: str | None) -> Iterator[None]:
 def held_version() -> str | None:
     """Return the version that a kernel launched now is held to; None for the union of all."""
     return _held.get() or _known(os.environ.get(VERSION_VARIABLE) or "") or None
+
+
+def behaves_before(version: str) -> bool:
+    """Return whether instructions give what they gave before a version changed their results.
+
+    They do in a kernel held to an earlier version, and where EMURON_NKI_BEHAVIOUR names one, which
+    refuses nothing.
+    """
+    meant = held_version() or _known(os.environ.get(BEHAVIOUR_VARIABLE) or "")
+    return bool(meant) and is_before(meant, version)
 
 
 def _known(version: str) -> str:

@@ -82,8 +82,9 @@ def quantize_mx(
     """Quantise [P, 4F] float32 into x4 elements [P, F] and the bytes of e8m0 scales [P/8, F].
 
     The exponent of a scale is floor(log2(amax)) - (Emax - 1), at least -127, so a group of zeros
-    has byte 0; `ocp_scale` leaves out the -1, as the OCP example and NKI before 0.5 did. Raises
-    UsageError for a shape that is not made of whole groups or a type that is not packed.
+    has byte 0; `ocp_scale` leaves out the -1, as the OCP example and NKI before 0.5 did, so that
+    values beyond the largest one occur, which become it (OCP MX 1.0, 6.3). Raises UsageError for a
+    shape that is not made of whole groups or a type that is not packed.
     """
     element = _element_of(packed)
     if x.ndim != 2 or x.shape[0] % GROUP_PARTITIONS or x.shape[1] % LANES:
@@ -100,6 +101,8 @@ def quantize_mx(
     scales = np.maximum(field - below, 0).astype(np.uint8)
     inverse = np.ldexp(np.float32(1), _SCALE_BIAS - scales.astype(np.int32))
     scaled = groups * inverse[:, None, :, None]
+    if ocp_scale:
+        scaled = np.clip(scaled, np.float32(element.min), np.float32(element.max))
     stored = round_by_policy(scaled.reshape(x.shape), element, policy)
     return pack_x4(stored, element), scales
 

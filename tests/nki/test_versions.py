@@ -6,6 +6,7 @@ import runpy
 import warnings
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -154,3 +155,34 @@ def test_the_reference_page_is_current():
     generated = runpy.run_path(str(docs / "generate_versions.py"))
     found = (docs / "reference" / "nki_versions.md").read_text(encoding="utf-8")
     assert found == generated["page"](), "run python docs/generate_versions.py"
+
+
+def quantised_scales(x):
+    """Return what quantize_mx leaves in a tile of scales that held 7 everywhere."""
+
+    @nki.jit
+    def kernel(x):
+        tile = nl.ndarray((64, 16), dtype=nl.bfloat16, buffer=nl.sbuf)
+        packed = nl.ndarray((64, 4), dtype=nl.float8_e4m3fn_x4, buffer=nl.sbuf)
+        scales = nl.ndarray((64, 4), dtype=nl.uint8, buffer=nl.sbuf)
+        out = nl.ndarray((64, 4), dtype=nl.uint8, buffer=nl.shared_hbm)
+        nisa.dma_copy(dst=tile, src=x)
+        nisa.memset(scales, 7)
+        nisa.quantize_mx(dst=packed, src=tile, dst_scale=scales)
+        nisa.dma_copy(dst=out, src=scales)
+        return out
+
+    return nki.simulate(kernel, target="trn3")(x).astype(int).reshape(2, 32, 4)
+
+
+def test_quantised_scales_are_those_of_the_version_that_is_meant(monkeypatch):
+    """The release notes of 0.5 and 0.6; nki-library's references are those of 0.3."""
+    x = np.random.default_rng(0).normal(size=(64, 16)).astype(ml_dtypes.bfloat16)
+    now = quantised_scales(x)
+    assert (now[:, 4:] == 7).all()
+    monkeypatch.setenv("EMURON_NKI_BEHAVIOUR", "0.5")
+    before_0_6 = quantised_scales(x)
+    assert (before_0_6[:, :4] == now[:, :4]).all()
+    assert (before_0_6[:, 4:] == 0).all()
+    monkeypatch.setenv("EMURON_NKI_BEHAVIOUR", "0.3")
+    assert (quantised_scales(x)[:, :4] == now[:, :4] - 1).all()

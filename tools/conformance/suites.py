@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emuron.nki.versions import BEHAVIOUR_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 VISIBLE = Path(__file__).with_name("files.toml")
 NO_TESTS = 5
@@ -40,7 +42,7 @@ class Suite:
     """The files of one repository; `variable` names the environment variable with its copy.
 
     `plugin` runs them inside of the copy; without it they are files of this repository that read
-    the copy.
+    the copy. `behaviour` is the version of NKI whose results they expect.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Suite:
     repository: str
     files: tuple[str, ...]
     plugin: str | None = None
+    behaviour: str = ""
 
     @property
     def copy(self) -> Path | None:
@@ -101,7 +104,7 @@ class Suite:
             done = subprocess.run(
                 command,
                 cwd=output.parent,
-                env=_environment(folders),
+                env={**_environment(folders), BEHAVIOUR_VARIABLE: self.behaviour},
                 stdout=log,
                 stderr=log,
                 check=False,
