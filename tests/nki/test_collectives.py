@@ -645,3 +645,27 @@ def test_an_error_of_one_rank_stops_all_and_names_it(failing):
     with pytest.raises(OutOfBoundsError, match=rf"^test_collectives\.py:\d+ \(rank {failing}\): "):
         launch(kernel, [np.zeros((1, 1), np.float32)] * 3)
     assert reached == []
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_torch_back_end_gives_the_same(dtype):
+    pytest.importorskip("torch")
+    xs, metas, _, _ = all_to_all_v_case(5, 2, True)
+    xs = [x.astype(to_dtype(dtype).np) for x in xs]
+    moved = metadata_kernel(
+        lambda s, d, m: ncc.all_to_all_v(s, d, PAIR, m, has_rdispls=True), 8, rows=4
+    )
+    summed = through(lambda s, d: ncc.all_reduce(s, d, PAIR, nl.add), (1, 8), "sbuf")
+    gathered = through(lambda s, d: ncc.all_gather(s, d, PAIR, 0), (2, 8))
+    for kernel, inputs in (
+        (moved, list(zip(xs, metas, strict=True))),
+        (summed, [(x,) for x in xs]),
+        (gathered, [(x,) for x in xs]),
+    ):
+        ours, theirs = (
+            nki.simulate_ranks(kernel, inputs, backend=backend) for backend in ("numpy", "torch")
+        )
+        for a, b in zip(ours, theirs, strict=True):
+            pairs = zip(a, b, strict=True) if isinstance(a, tuple) else [(a, b)]
+            assert all(one.tobytes() == two.tobytes() for one, two in pairs)
