@@ -19,7 +19,7 @@ from emuron.cli.kernel_options import (
     TracePath,
 )
 from emuron.cli.kernel_profile import diff, profile
-from emuron.cli.kernel_strictness import NkiVersion, Subset, strictness
+from emuron.cli.kernel_strictness import NkiVersion, Races, Subset, strictness
 from emuron.cli.output import Json, print_json, print_table, progress
 from emuron.errors import UsageError
 
@@ -71,6 +71,7 @@ def run(
     no_data: NoData = False,
     nki_version: NkiVersion = None,
     subset: Subset = None,
+    races: Races = None,
     trace: TracePath = None,
     report: ReportPath = None,
     as_json: Json = False,
@@ -90,7 +91,7 @@ def run(
     if (trace or report) and len(cases) != 1:
         names = ", ".join(repr(c.name) for c in cases)
         raise UsageError(f"--trace and --report take one case; choose with --case: {names}.")
-    with strictness(nki_version, subset):
+    with strictness(nki_version, subset, races):
         results = _run_all(cases, target, no_data)
     for result in results:
         _write(result, trace, report)

@@ -1,4 +1,4 @@
-"""How strictly a command takes kernels: one version of NKI, the compilers' subset of Python."""
+"""How strictly a command takes kernels: a version of NKI, its subset of Python, races."""
 
 from __future__ import annotations
 
@@ -24,9 +24,21 @@ Subset = Annotated[
 ]
 
 
+Races = Annotated[
+    str | None,
+    typer.Option(
+        "--races",
+        help="Races of two cores and values lost in placed memory: error (default), warn or off.",
+    ),
+]
+
+
 @contextmanager
-def strictness(nki_version: str | None, subset: str | None) -> Iterator[None]:
+def strictness(
+    nki_version: str | None, subset: str | None, race_setting: str | None
+) -> Iterator[None]:
     """Run kernels as strictly as the options say; print their warnings, each once."""
+    from emuron.nki.race_checks import races
     from emuron.nki.subset import check_subset
     from emuron.nki.versions import strict
 
@@ -35,6 +47,8 @@ def strictness(nki_version: str | None, subset: str | None) -> Iterator[None]:
             stack.enter_context(strict(nki_version))
         if subset is not None:
             stack.enter_context(check_subset(subset))
+        if race_setting is not None:
+            stack.enter_context(races(race_setting))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("default")
         warnings.showwarning = _show  # type: ignore[assignment]

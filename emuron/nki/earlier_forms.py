@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from emuron.errors import UsageError
 from emuron.nki.recorder import PACKAGE, active_recorder
+from emuron.nki.source_places import warn_at_line
 from emuron.nki.versions import VERSIONS, held_version, is_before, missing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -181,11 +181,7 @@ def _tell(message: str) -> None:
         if message in active.told:
             return
         active.told.add(message)
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    warnings.warn_explicit(message, DeprecationWarning, file, line)
+    warn_at_line(message, DeprecationWarning)
 
 
 def form_of(key: str) -> Callable[[F], F]:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from emuron.errors import EmuronError, RaceWarning, UnknownNameError
+from emuron.nki.source_places import warn_at_line
 
 RACES_VARIABLE = "EMURON_RACES"
 SETTINGS = ("error", "warn", "off")
@@ -46,7 +46,7 @@ def duplicate_reporter(place: Callable[[], str]) -> Callable[[str], None] | None
     def report(message: str) -> None:
         if place() not in told:
             told.add(place())
-            warnings.warn(f"{place()}: {message}", RaceWarning, stacklevel=2)
+            warn_at_line(message, RaceWarning)
 
     return None if _setting() == "off" else report
 
@@ -61,7 +61,7 @@ def reporter(error: type[EmuronError]) -> Callable[[str], None] | None:
     def report(message: str) -> None:
         if setting == "error":
             raise error(message)
-        warnings.warn(message, RaceWarning, stacklevel=2)
+        warn_at_line(message, RaceWarning)
 
     return None if setting == "off" else report
 

@@ -1,7 +1,9 @@
-"""Errors that begin with the kernel's own source line."""
+"""The kernel's own source line, for errors and warnings."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from pathlib import Path
 from types import TracebackType
 
@@ -37,3 +39,11 @@ def source_place(traceback: TracebackType | None) -> str | None:
             place = f"{Path(file).name}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return place
+
+
+def warn_at_line(message: str, category: type[Warning]) -> None:
+    """Warn at the innermost line outside of this package that is being run."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno)

@@ -181,6 +181,35 @@ def cases():
 """
 
 
+RACING_FILE = """\
+import numpy as np
+
+import emuron.nki as nki
+import emuron.nki.language as nl
+
+
+@nki.jit
+def racing(x):
+    nl.store(x, nl.full(x.shape, float(nl.program_id()), x.dtype))
+
+
+def cases():
+    return [nki.Case("racing", racing[2], (np.ones((2, 3), np.float32),))]
+"""
+
+
+def test_races_are_refused_warn_or_are_not_looked_for(emuron, tmp_path):
+    file = tmp_path / "racing.py"
+    file.write_text(RACING_FILE)
+    code, _, err = emuron("kernel", "run", file)
+    assert code == 1
+    assert "Race: core 0 writes 'x'" in " ".join(err.split())
+    code, _, err = emuron("kernel", "run", file, "--races", "warn")
+    assert code == 0
+    assert "Race: core 0 writes 'x'" in " ".join(err.split())
+    assert emuron("kernel", "run", file, "--races", "off")[::2] == (0, "")
+
+
 def test_outdated_forms_and_the_subset_warn_or_are_refused(emuron, tmp_path):
     file = tmp_path / "old.py"
     file.write_text(OLD_FILE)
