@@ -21,6 +21,7 @@ Column = NDArray[np.int64]
 # With more borders than this a tensor is one row (column) of cells: accesses then conflict more
 # often than they must, which is safe.
 _MOST_BORDERS = 4096
+_PART = 1 << 14  # accesses
 
 
 class Footprint(NamedTuple):
@@ -88,8 +89,17 @@ def anywhere(pitch: int, all_rows: int) -> Footprint:
 
 def rectangles(footprints: list[Footprint], number: Column, offset: Column) -> Rectangles:
     """Return what accesses touch, each with the footprint of its number at its byte offset."""
-    fields = np.array(footprints, np.int64).reshape(-1, len(Footprint._fields))[number]
-    pitch, low, rows, width, whole, all_rows = fields.T
+    fields = np.array(footprints, np.int64).reshape(-1, len(Footprint._fields)).T
+    found = np.empty((len(Rectangles._fields), len(number)), np.int64)
+    # A part at a time, so that what is worked out stays in the processor's cache.
+    for first in range(0, len(number), _PART):
+        part = slice(first, first + _PART)
+        found[:, part] = _rectangles(fields, number[part], offset[part])
+    return Rectangles(*found)
+
+
+def _rectangles(fields: Column, number: Column, offset: Column) -> Rectangles:
+    pitch, low, rows, width, whole, all_rows = (column[number] for column in fields)
     start = offset - low
     row, byte = np.divmod(start, pitch)
     fits = byte + width <= pitch

@@ -100,6 +100,11 @@ class _Walk:
 
     def life(self, number: int, accesses: _Accesses) -> Life:
         """Return the life of a tensor from all its accesses."""
+        groups = self._program.groups
+        group = groups[accesses.group] if groups else ""
+        outside = accesses.spans.get(()) if len(accesses.spans) == 1 else None
+        if outside is not None:
+            return Life(self._program.tensors[number], *outside, group, None)
         common = _common(list(accesses.spans))
         spans = [
             span if len(path) == len(common) else self._loops[path[len(common)]]
@@ -110,12 +115,11 @@ class _Walk:
             for loop in common
             if accesses.read_first or loop in accesses.moves_with
         )
-        groups = self._program.groups
         return Life(
             self._program.tensors[number],
             min(first for first, _ in spans),
             max(last for _, last in spans),
-            groups[accesses.group] if groups else "",
+            group,
             self._loops[common[0]] if common else None,
         )
 

@@ -14,6 +14,7 @@ from emuron.hardware.chip import NeuronCore
 from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.sim.arena import Arena
+from emuron.sim.collection import paused_collection
 from emuron.sim.footprints import Column
 from emuron.sim.liveness import Life, lives
 from emuron.sim.rivals import Placed, set_rivals
@@ -34,6 +35,7 @@ class Placement:
     usage: tuple[tuple[int, int, int], ...]
 
 
+@paused_collection()
 def place(program: Program) -> Placement:
     """Give each on-chip tensor without an address its address; set the `rivals` of all.
 

@@ -34,6 +34,10 @@ class _Owners:
         low = max(0, bisect_right(self._starts, start) - 1)
         if self.owned and self.owned[low].end <= start:
             low += 1
+        if low < len(self.owned) and self._is(low, start, end):
+            yield self.owned[low].last
+            self.owned[low].last = tensor
+            return
         high = bisect_left(self._starts, end)
         parts: list[_Owned] = []
         reached = start
@@ -52,6 +56,10 @@ class _Owners:
             parts.append(_Owned(reached, end, tensor, tensor))
         self.owned[low:high] = parts
         self._starts[low:high] = [part.start for part in parts]
+
+    def _is(self, number: int, start: int, end: int) -> bool:
+        owned = self.owned[number]
+        return owned.start == start and owned.end == end
 
 
 def set_rivals(regions: Sequence[list[Placed]]) -> None:

@@ -24,6 +24,7 @@ from emuron.sim import (
 )
 from emuron.sim import timing_layout as at
 from emuron.sim.blockers import Blockers
+from emuron.sim.collection import paused_collection
 from emuron.sim.collectives import duration_us
 from emuron.sim.compiled import Numba, checked, compiled, has_numba
 from emuron.sim.dependencies import schedule
@@ -117,6 +118,7 @@ class TimingSimulator:
         """Return the time of a program run `count` times, back to back, on the same tensors."""
         return self._time([Sites(program, count)], count, collect)
 
+    @paused_collection()
     def _time(self, cores: Sequence[Sites], count: int, collect: bool) -> TimingResult:
         programs = [sites.program for sites in cores]
         connect(cores)

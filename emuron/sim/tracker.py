@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 
@@ -33,10 +33,9 @@ class Tracker:
         rivals = _rivals(sites)
         state = _state(sites)
         self._first_access = at.SITE * (len(sites) + 1)
-        self._p = self._ints(_program(sites, rivals, len(state)))
-        tensors = np.full((len(rivals), at.LAST + 2 * self._queues), -1, np.int64)
-        tensors[:, at.LAST + self._queues :] = 0
-        self._s = self._ints(np.concatenate([state, tensors.ravel()]))
+        program, tensors = _program(sites, rivals, len(state))
+        self._p = self._ints(program)
+        self._s = self._ints(np.concatenate([state, tensors]))
         self._e = self._ints(np.zeros(0, np.int64))
         self._w = self._ints(np.zeros(at.WAIT * max(_FIRST_ROOM, self._queues), np.int64))
         self._more_readers(_FIRST_ROOM)
@@ -57,8 +56,11 @@ class Tracker:
             site = self._track(self._p, self._s, self._e, self._w, ends, run.first, site)
             if site == run.last:
                 break
-            self._more_readers(max(len(self._e) // at.READER, self._readers_at(site)))
-            self._w = _longer(self._w, len(self._w))
+            missing = at.readers_needed(self._p, site * at.SITE) - self._s[at.SPARE]
+            if missing > 0:
+                self._more_readers(max(len(self._e) // at.READER, missing))
+            else:
+                self._w = _longer(self._w, len(self._w))
         waits = self._w[: at.WAIT * int(ends[count])]
         ends, waits = ends[1:], waits if isinstance(waits, list) else waits.copy()
         return self._with_partners(run, ends, waits) if self.sites.awaits else (ends, waits)
@@ -90,15 +92,12 @@ class Tracker:
             self._p[record + at.ROWS] = int(cells.rows[place])
             self._p[record + at.COLUMNS] = int(cells.columns[place])
 
-    def _readers_at(self, site: int) -> int:
-        return at.readers_needed(self._p, site * at.SITE)
-
     def _more_readers(self, count: int) -> None:
         """Make room for so many more readers."""
         size = len(self._e)
         self._e = _longer(self._e, at.READER * count)
-        links = range(size + at.READER, size + at.READER * (count + 1), at.READER)
-        self._e[size + at.NEXT :: at.READER] = self._ints(np.array(links, np.int64))
+        links = size + at.READER * np.arange(1, count + 1)
+        self._e[size + at.NEXT :: at.READER] = self._ints(links)
         self._e[size + at.READER * (count - 1) + at.NEXT] = self._s[at.FREE]
         self._s[at.FREE] = size
         self._s[at.SPARE] += count
@@ -207,29 +206,35 @@ def _state(sites: Sites) -> Column:
     return state
 
 
-def _program(sites: Sites, rivals: dict[int, list[int]], first: int) -> Column:
-    """Return the records of sites, accesses and lists of rivals.
+def _program(sites: Sites, rivals: dict[int, list[int]], first: int) -> tuple[Column, Column]:
+    """Return the records of sites and accesses, with lists of rivals, and of tensors with rivals.
 
-    The tensors that have rivals begin at `first` in the state.
+    The tensors come into the state, at `first`.
     """
-    accesses, size = len(sites.tensor), at.LAST + 2 * len(sites.queue_names)
-    heads = np.zeros((len(sites) + 1, at.SITE), np.int64)
-    heads[:-1, at.QUEUE] = sites.queue
-    heads[:, at.FIRST] = heads.size + at.ACCESS * sites.first
-    records = np.zeros((accesses, at.ACCESS), np.int64)
-    for field, column in zip((at.CELL, at.ROWS, at.COLUMNS, at.ACROSS), sites.cells, strict=True):
-        records[:, field] = column[sites.place]
-    records[:, at.READS], records[:, at.WRITES] = sites.reads, sites.writes
-    pointers = {tensor: first + i * size for i, tensor in enumerate(rivals)}
-    of_tensor = np.full((len(sites.program.tensors), 3), 0, np.int64)
-    of_tensor[:, 0] = -1
-    lists: list[int] = []
-    for tensor, others in rivals.items():
-        start = heads.size + records.size + len(lists)
-        of_tensor[tensor] = pointers[tensor], start, start + len(others)
-        lists += [pointers[other] for other in others]
-    records[:, at.TENSOR : at.RIVALS_END + 1] = of_tensor[sites.tensor]
-    return np.concatenate([heads.ravel(), records.ravel(), np.array(lists, np.int64)])
+    queues, accesses = len(sites.queue_names), len(sites.tensor)
+    heads, records = at.SITE * (len(sites) + 1), at.ACCESS * accesses
+    lists = list(chain.from_iterable(rivals.values()))
+    p = np.zeros(heads + records + len(lists), np.int64)
+    site = p[:heads].reshape(-1, at.SITE)
+    site[:-1, at.QUEUE] = sites.queue
+    site[:, at.FIRST] = heads + at.ACCESS * sites.first
+    access = p[heads : heads + records].reshape(-1, at.ACCESS)
+    fields = (at.CELL, at.ROWS, at.COLUMNS, at.ACROSS)
+    for name, column in zip(fields, sites.cells, strict=True):
+        access[:, name] = column[sites.place]
+    access[:, at.ROLE] = np.where(
+        sites.writes, np.where(sites.reads, at.UPDATES, at.WRITES), at.READS
+    )
+    tensors = np.full((len(rivals), at.LAST + 2 * queues), -1, np.int64)
+    tensors[:, at.LAST + queues :] = 0
+    pointers = np.full(len(sites.program.tensors), -1, np.int64)
+    pointers[list(rivals)] = first + np.arange(len(rivals)) * tensors.shape[1]
+    access[:, at.TENSOR] = pointers[sites.tensor]
+    p[heads + records :] = pointers[lists]
+    ends = np.cumsum([len(others) for others in rivals.values()], dtype=np.int64)
+    tensors[:, at.RIVALS_END] = heads + records + ends
+    tensors[1:, at.RIVALS], tensors[:1, at.RIVALS] = tensors[:-1, at.RIVALS_END], heads + records
+    return p, tensors.ravel()
 
 
 def _rivals(sites: Sites) -> dict[int, list[int]]:
@@ -237,14 +242,12 @@ def _rivals(sites: Sites) -> dict[int, list[int]]:
     tensors = sites.program.tensors
     accessed = np.unique(sites.tensor).tolist()
     numbers = {tensors[number]: number for number in accessed}
-    found: dict[int, set[int]] = {}
+    found = {}
     for tensor, number in numbers.items():
-        for rival in tensor.rivals:
-            other = numbers.get(rival)
-            if other is not None:
-                found.setdefault(number, set()).add(other)
-                found.setdefault(other, set()).add(number)
-    return {number: sorted(found[number]) for number in sorted(found)}
+        others = [numbers[rival] for rival in tensor.rivals if rival in numbers]
+        if others:
+            found[number] = others
+    return found
 
 
 class _Cell:

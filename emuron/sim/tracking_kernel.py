@@ -22,12 +22,12 @@ CELL = 0
 ROWS = 1
 COLUMNS = 2
 ACROSS = 3  # from one row of cells to the next
-READS = 4
-WRITES = 5
-TENSOR = 6  # pointer to its tensor in the state; -1 if that has no rivals
-RIVALS = 7  # pointers to a list of such pointers, of its tensor's rivals
-RIVALS_END = 8
-ACCESS = 9
+ROLE = 4
+TENSOR = 5  # pointer to its tensor in the state; -1 if that has no rivals
+ACCESS = 6  # size of the record
+
+# Roles of an access.
+READS, WRITES, UPDATES = 1, 2, 3
 
 # The start of the state.
 QUEUES = 0
@@ -44,7 +44,9 @@ HEAD = 10
 
 # A tensor with rivals in the state.
 TOUCHED = 0  # clock at its last access
-LAST = 1  # the last access of each queue, then the clock at each queue's last look at the rivals
+RIVALS = 1  # pointers to a list, in the program, of the pointers to its rivals
+RIVALS_END = 2
+LAST = 3  # the last access of each queue, then the clock at each queue's last look at the rivals
 
 # A reader: the last read of a queue since a cell was written.
 READER_QUEUE = 0
@@ -60,21 +62,19 @@ WAIT = 2
 
 def require(p: Ints, s: Ints, e: Ints, access: int, queue: int) -> None:
     """Add what an access finds on its cells to what its instruction needs."""
-    reads, writes = p[access + READS], p[access + WRITES]
-    need = s[NEED]
+    role, need = p[access + ROLE], s[NEED]
     row = p[access + CELL]
     for _ in range(p[access + ROWS]):
         for cell in range(row, row + p[access + COLUMNS]):
             reader = s[s[READERS] + cell]
             other = s[s[WRITTEN] + 2 * cell]
             # Reads since the last write have waited for it.
-            if other >= 0 and (reads == 1 or reader < 0):
+            if other >= 0 and (role != WRITES or reader < 0):
                 position = s[s[WRITTEN] + 2 * cell + 1]
-                if (other != queue or (reads == 1 and queue != s[IN_ORDER])) and position > s[
-                    need + other
-                ]:
+                in_order = other == queue and (role == WRITES or queue == s[IN_ORDER])
+                if not in_order and position > s[need + other]:
                     s[need + other] = position
-            if writes == 1:
+            if role != READS:
                 while reader >= 0:
                     other = e[reader + READER_QUEUE]
                     if other != queue and e[reader + READER_POSITION] > s[need + other]:
@@ -83,13 +83,13 @@ def require(p: Ints, s: Ints, e: Ints, access: int, queue: int) -> None:
         row += p[access + ACROSS]
 
 
-def require_rivals(p: Ints, s: Ints, access: int, queue: int) -> None:
+def require_rivals(p: Ints, s: Ints, tensor: int, queue: int) -> None:
     """Add the last accesses of tensors that had the bytes of a written one before."""
     need, queues = s[NEED], s[QUEUES]
-    looked = p[access + TENSOR] + LAST + queues + queue
+    looked = tensor + LAST + queues + queue
     since = s[looked]
     s[looked] = s[CLOCK]
-    for entry in range(p[access + RIVALS], p[access + RIVALS_END]):
+    for entry in range(s[tensor + RIVALS], s[tensor + RIVALS_END]):
         rival = p[entry]
         if s[rival + TOUCHED] >= since:
             last = rival + LAST
@@ -136,10 +136,10 @@ def record(p: Ints, s: Ints, e: Ints, access: int, queue: int, position: int) ->
     row = p[access + CELL]
     for _ in range(p[access + ROWS]):
         for cell in range(row, row + p[access + COLUMNS]):
-            if p[access + WRITES] == 1:
-                write(s, e, cell, queue, position)
-            else:
+            if p[access + ROLE] == READS:
                 read(s, e, cell, queue, position)
+            else:
+                write(s, e, cell, queue, position)
         row += p[access + ACROSS]
 
 
@@ -156,14 +156,14 @@ def visit(p: Ints, s: Ints, e: Ints, site: int) -> None:
     s[CLOCK] += 1
     for access in range(first, last, ACCESS):
         require(p, s, e, access, queue)
-        if p[access + WRITES] == 1 and p[access + RIVALS] < p[access + RIVALS_END]:
-            require_rivals(p, s, access, queue)
+        if p[access + ROLE] != READS and p[access + TENSOR] >= 0:
+            require_rivals(p, s, p[access + TENSOR], queue)
     position = s[s[ISSUED] + queue]
     s[s[ISSUED] + queue] = position + 1
     # Reads first: an instruction that reads and writes a cell leaves it written.
-    for writes in range(2):
+    for reads_now in (True, False):
         for access in range(first, last, ACCESS):
-            if p[access + WRITES] == writes:
+            if (p[access + ROLE] == READS) == reads_now:
                 record(p, s, e, access, queue, position)
             if p[access + TENSOR] >= 0:
                 touch(s, p[access + TENSOR], queue, position)
@@ -173,7 +173,7 @@ def readers_needed(p: Ints, site: int) -> int:
     """Return how many new readers an instruction adds at most."""
     count = 0
     for access in range(p[site + FIRST], p[site + SITE + FIRST], ACCESS):
-        if p[access + WRITES] == 0:
+        if p[access + ROLE] == READS:
             count += p[access + ROWS] * p[access + COLUMNS]
     return int(count)
 
