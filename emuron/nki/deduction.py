@@ -34,11 +34,13 @@ def deduced(recorder: Recorder, view: AccessPattern) -> NDArray[Any] | None:
     body = recorder.program.body
     if len(body) != 1 or not isinstance(body[0], Block):
         return None
-    found = _Search(recorder, body[0]).rows(view)
+    if not isinstance(recorder.evidence, _Evidence):
+        recorder.evidence = _Evidence(recorder, body[0])
+    found = recorder.evidence.rows(view)
     return None if found is None else _run(recorder, body[0], found, view)
 
 
-class _Search:
+class _Evidence:
     """Finds the rows that a value rests on, by the tensors that they write and read."""
 
     def __init__(self, recorder: Recorder, block: Block) -> None:
@@ -46,14 +48,20 @@ class _Search:
         self._block = block
         self._slots: dict[int, Slots | None] = {}
         self._writers: dict[int, list[int]] = {}
-        for row, form in enumerate(block.form):
+        self._known = 0  # rows
+
+    def _catch_up(self) -> None:
+        block = self._block
+        for row in range(self._known, len(block)):
+            form, first = block.form[row], block.first[row]
             slots = self._slots_of(form)
-            first = block.first[row]
             for slot in slots[1] if slots else self._written(form):
                 self._writers.setdefault(self._space(block.tensor[first + slot]), []).append(row)
+        self._known = len(block)
 
     def rows(self, view: AccessPattern) -> list[int] | None:
         """Return the rows that decide a view, in order; None if one of them cannot be run alone."""
+        self._catch_up()
         block, needed = self._block, set()
         done: dict[int, int] = {}
         open_ = [(self._space(self._program.tensor_number(view.tensor)), len(block))]

@@ -121,6 +121,7 @@ class Recorder:
         self.seat = seat
         self.constants: dict[Tensor, NDArray[Any]] = {}
         self.given: dict[Tensor, Any] = {}  # the arguments' arrays, where nothing is executed
+        self.evidence: object = None  # what `deduction` knows of the program
         self._bodies: list[list[Block | Loop]] = [self.program.body]
         self._block: Block | None = None
         self._group: int | None = None
