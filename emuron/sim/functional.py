@@ -7,7 +7,7 @@ instruction then means to call the plan with its tensors' storage and offsets.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from emuron.isa.affine import LoopIndex, base_of
 from emuron.isa.instruction import Form
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern, Tensor
+from emuron.numerics.blas import one_thread
 from emuron.sim.access import Access
 from emuron.sim.machine import Machine, Storage
 from emuron.sim.plans import plan
@@ -33,9 +34,11 @@ class FunctionalSimulator:
         self.machine = machine
         self._plans: dict[Form, Step] = {}
 
-    def guard(self) -> AbstractContextManager[object]:
-        """Return the context to execute in: without NumPy's warnings about NaN and overflow."""
-        return np.errstate(all="ignore")
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Give the context to execute in: no warnings about NaN and overflow, one BLAS thread."""
+        with np.errstate(all="ignore"), one_thread():
+            yield
 
     def execute(self, form: Form, patterns: Sequence[AccessPattern]) -> None:
         """Execute one instruction at once; patterns follow the form's operand fields.
