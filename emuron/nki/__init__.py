@@ -29,7 +29,7 @@ _MODULE_OF_NAME = MappingProxyType(
         "ShapeDtype": "emuron.nki.arrays",
         "check_subset": "emuron.nki.subset",
         "strict": "emuron.nki.versions",
-        "unwritten": "emuron.nki.unwritten",
+        "unwritten": "emuron.nki.unwritten_memory",
     }
 )
 

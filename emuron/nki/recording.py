@@ -21,7 +21,7 @@ from emuron.nki.scheduling import schedule
 from emuron.nki.source_places import name_line
 from emuron.nki.subset import enforce
 from emuron.nki.target import check_environment, target_chip
-from emuron.nki.unwritten import gives_poison
+from emuron.nki.unwritten_memory import gives_poison
 from emuron.nki.wrong_calls import wrong_call
 from emuron.numerics.backend import get_backend
 from emuron.sim.functional import FunctionalSimulator

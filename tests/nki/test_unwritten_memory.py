@@ -7,7 +7,7 @@ import emuron.nki.isa as nisa
 import emuron.nki.language as nl
 from emuron.errors import UninitializedReadError, UnknownNameError
 from emuron.nki.kernel import jit, simulate
-from emuron.nki.unwritten import unwritten
+from emuron.nki.unwritten_memory import unwritten
 
 
 def half_written(dtype, **place):
@@ -48,3 +48,9 @@ def test_unwritten_memory_is_an_error_otherwise(monkeypatch):
 def test_another_way_to_treat_it_is_refused():
     with pytest.raises(UnknownNameError, match="Known: error, poison"), unwritten("nan"):
         pass
+
+
+def test_the_setting_is_no_module():
+    import emuron.nki as nki
+
+    assert nki.unwritten is unwritten
