@@ -158,7 +158,10 @@ class Epoch:
         """
         inside = (self._low < high) & (low < self._high)
         chosen = inside & (self._tensor == self._program.tensor_numbers[tensor])
-        found = (self._use(tensor, position) for position in np.flatnonzero(chosen).tolist())
+        positions = np.flatnonzero(chosen)
+        # An instruction reads all its operands before it writes one.
+        order = np.lexsort((self._writes[positions], self._row[positions]))
+        found = (self._use(tensor, position) for position in positions[order].tolist())
         return [use for use in found if use is not None]
 
     def _use(self, tensor: Tensor, position: int) -> Use | None:

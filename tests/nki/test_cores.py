@@ -112,6 +112,17 @@ def test_what_is_sent_was_read_when_the_instruction_was_issued():
     assert nki.simulate(kernel)[2](X).tolist() == np.roll(X, 4, axis=0).tolist()
 
 
+def test_a_tile_can_be_swapped_for_the_other_cores_in_place():
+    def kernel(x):
+        def move(sent, got, me):
+            nisa.sendrecv(sent, sent, 1 - me, 1 - me, 0)
+            nisa.tensor_copy(got, sent)
+
+        return exchange(x, move)
+
+    assert nki.simulate(kernel)[2](X).tolist() == np.roll(X, 4, axis=0).tolist()
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_transfers_pair_up_by_pipe_in_program_order(pipes, random):

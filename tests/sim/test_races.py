@@ -308,3 +308,21 @@ def test_races_are_found_where_a_naive_comparison_finds_them(epochs):
             nki.simulate(kernel)[2](given_array)
     else:
         nki.simulate(kernel)[2](given_array)
+
+
+@pytest.mark.parametrize("clash", [False, True])
+def test_rows_that_both_cores_add_to_are_a_race(clash):
+    def kernel(total, index):
+        me = nl.program_id()
+        chosen = nl.load(index[me, :].reshape((2, 1)))
+        rows = total.ap(pattern=[[4, 2], [1, 4]], vector_offset=chosen, indirect_dim=0)
+        nisa.dma_compute(rows, [rows, nl.full((2, 4), 1.0 + me, "float32")], nl.add)
+
+    index = np.array([[0, 1], [1 if clash else 2, 3]], np.int32)
+    total = np.zeros((8, 4), np.float32)
+    if clash:
+        with pytest.raises(RaceError, match=r"core 0 writes 'total'.*core 1 reads 16 .*byte 16 on"):
+            run(kernel, total, index)
+    else:
+        run(kernel, total, index)
+        assert total[:, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0]
