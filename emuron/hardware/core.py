@@ -172,7 +172,6 @@ class Limits:
     inner_stride_full_rate_bytes: int  # from this innermost stride on, half rate
     sbuf_max_free_elements: int
     psum_max_free_elements: int
-    scalar_max_free_elements: int
     transpose_tile: int  # vector-engine transpose
     shuffle_quadrant: int  # partitions of a shuffle
     bn_stats_max: int

@@ -210,19 +210,12 @@ def _check_activation(activation: Activation | ActivationReduce, core: NeuronCor
 def _check_tiles(
     activation: Activation | ActivationReduce | Activate2, core: NeuronCore, *columns: str
 ) -> None:
-    """Refuse operands of unequal size and more elements than the engine takes."""
+    """Refuse operands of unequal size."""
     for name in ("dst", "data", "reduce_res", *columns):
         limits.check_tile(activation, core, name)
     limits.check_same_elements(activation, "dst", "data")
-    free = activation.data.free_size
     for name in ("reduce_res", *columns):
         limits.check_columns(activation, name, activation.data.partitions)
-    limit = core.limits.scalar_max_free_elements
-    if free > limit:
-        raise activation.refuse(
-            f"data has {free} elements a partition; the limit is {limit}",
-            "Tile the free dimension.",
-        )
 
 
 def _check_bias(activation: Activation | ActivationReduce, core: NeuronCore) -> None:

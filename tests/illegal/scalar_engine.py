@@ -26,16 +26,6 @@ def an_unknown_function():
 
 
 @TABLE.refuses(
-    "A row has at most 32767 elements.",
-    "activation: data … 40000 elements … 32767 … Tile",
-    source="Trainium/Inferentia2 architecture guide for NKI",
-)
-def a_row_that_is_too_long():
-    row = sbuf(1, 40_000, nl.bfloat16)
-    nisa.activation(row, nl.exp, row)
-
-
-@TABLE.refuses(
     "bias is a number or [P, 1].",
     "activation: bias … [4, 2] … [4, 1]",
 )
