@@ -140,7 +140,9 @@ def _print(results: list[Result], file: Path) -> None:
     from emuron.trace.quantity import bytes_text, duration_text
 
     chip = results[0].run.chip if results else None
-    where = f" on one core of {chip.name} (NeuronCore-{chip.core.version})" if chip else ""
+    counts = sorted({len(result.run.programs) for result in results})
+    cores = "one core" if counts == [1] else f"{' or '.join(map(str, counts))} cores"
+    where = f" on {cores} of {chip.name} (NeuronCore-{chip.core.version})" if chip else ""
     used = {t: k for t, k in _BUSY.items() if any(_share(result, k) for result in results)}
     print_table(
         ("case", "time", *used, "error"),
