@@ -70,7 +70,9 @@ class Spaces:
         self._flat = np.zeros(len(tensors), np.int64)  # pitch of tensors in HBM that share bytes
         numbers = {tensor: number for number, tensor in enumerate(tensors)}
         placed = [t for t in tensors if t.aliases and t.address is not None]
-        for group in clusters(placed):
+        shared = clusters(placed)
+        self._shares = bool(shared)
+        for group in shared:
             space = min(numbers[tensor] for tensor in group)
             for tensor in group:
                 number = numbers[tensor]
@@ -81,6 +83,8 @@ class Spaces:
 
     def moved(self, tensor: Column, touched: Rectangles) -> Rectangles:
         """Return rectangles of tensors as rectangles of their spaces."""
+        if not self._shares:
+            return touched
         row, row_end, byte, byte_end = touched
         pitch = self._flat[tensor]
         flat = pitch > 0
