@@ -61,11 +61,11 @@ class Block:
         tensors, offsets = self.tensor, self.offset
         first = len(tensors)
         for view in views:
-            offset = view.offset
             tensors.append(numbers[view.tensor])
-            if offset.__class__ is not int:
-                offset = self._base(offset)
-            offsets.append(offset)
+            try:
+                offsets.append(view.offset)  # type: ignore[arg-type]
+            except TypeError:  # no int: it changes in a loop
+                offsets.append(self._base(view.offset))
         self.form.append(form)
         self.group.append(group)
         self.first.append(first)

@@ -82,14 +82,15 @@ def _attribute(field: Field[Any]) -> str:
     if name in enums.OF_ATTRIBUTE:
         return f"({name} if isinstance({name}, str) else _{name}.of({name}))"
     if kind in ("float", "float | None"):
-        return f"_number({name})"
+        return f"({name} if {name} is None or {name}.__class__ is float else _number({name}))"
     if kind not in _PLAIN:
         return f"({name} if {name} is None or {name} == () else _hashable({name}))"
     return name
 
 
 def _operand(name: str, kind: str) -> str:
-    return f"({name} if {name} is None else _number({name}))" if kind == "Scalar" else name
+    plain = f"{name} is None or {name}.__class__ is float"
+    return f"({name} if {plain} else _number({name}))" if kind == "Scalar" else name
 
 
 def _layout(operand: str, kind: str) -> str:

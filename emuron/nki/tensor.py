@@ -90,7 +90,7 @@ class NkiTensor(AccessPattern):
 
     def __getitem__(self, key: Key) -> NkiTensor:
         # Kernels index for each instruction: plain slices of matrices have a short way.
-        if key.__class__ is tuple and len(key) == len(self.shape) == 2:
+        if key.__class__ is tuple and len(key) == 2:
             rows, columns = key
             if rows.__class__ is columns.__class__ is slice and rows.step is columns.step is None:
                 rectangle = (rows.start, rows.stop, columns.start, columns.stop)
@@ -108,7 +108,7 @@ class NkiTensor(AccessPattern):
 
     def _rectangle(self, top: Any, bottom: Any, left: Any, right: Any) -> NkiTensor | None:
         """Return the view of a matrix between rows and columns that are ints, None for others."""
-        if self.indirection is not None:
+        if self.indirection is not None or len(self.shape) != 2:
             return None
         height, width = self.shape
         if top is None and bottom is None:
