@@ -316,6 +316,7 @@ class FormTable:
                 "Choose a later chip or write it with other instructions.",
             )
         example.check(self.core)
+        _check_packed(example)
         check_gathered(example, self.core)
         present = tuple(_present(cls, operands))
         form = Form(
@@ -328,6 +329,18 @@ class FormTable:
         )
         self.forms.append(form)
         return form
+
+
+def _check_packed(example: Instruction) -> None:
+    """Refuse packed operands where single values are wanted."""
+    for name, _ in example.operands:
+        operand = getattr(example, name)
+        packed = isinstance(operand, AccessPattern) and operand.dtype.kind == "packed"
+        if packed and not example.raw and name not in example.stored:
+            raise example.refuse(
+                f"{name} is {operand.dtype}, whose elements are {operand.dtype.lanes} values each",
+                "Packed values are copied, quantised and multiplied by nc_matmul_mx only.",
+            )
 
 
 def _cost(example: Instruction, core: NeuronCore) -> Cost:

@@ -310,7 +310,8 @@ class TorchBackend:
     @_one_thread
     def copyto(self, destination: Array, source: Array) -> None:
         """Write `source`, broadcast, into `destination`."""
-        destination.copy_(source)
+        shared = destination.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
+        destination.copy_(source.clone() if shared else source)
 
 
 def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -40,3 +40,9 @@ def test_a_dtype_of_another_generation_is_refused(trn1):
     data = trn1.empty((4, 5), "float8_e4m3fn")
     match = "float8_e4m3fn, which NeuronCore-v2 does not have"
     _refused(trn1, "reciprocal", match, dst=trn1.empty((4, 5)), data=data)
+
+
+def test_packed_values_are_no_operands_of_arithmetic(trn3):
+    tiles = {"dst": trn3.empty((4, 5)), "data": trn3.empty((4, 5), "float8_e4m3fn_x4")}
+    with pytest.raises(HardwareLimitError, match="data is float8_e4m3fn_x4, whose elements are 4"):
+        trn3.form("reciprocal", **tiles)

@@ -262,6 +262,12 @@ def test_movement_matches_numpy(backend):
     assert np.array_equal(backend.numpy(target), np.stack([x[0], x[0]]))
 
 
+def test_a_copy_over_its_own_source_reads_before_it_writes(backend):
+    array = backend.asarray(np.arange(12, dtype=np.float32).reshape(2, 6))
+    backend.copyto(array[:, 1:], array[:, :-1])
+    assert backend.numpy(array).tolist() == [[0, 0, 1, 2, 3, 4], [6, 6, 7, 8, 9, 10]]
+
+
 @pytest.mark.parametrize("axis", [None, -1, (1, 0)])
 def test_reduced_axes_are_counted_from_the_front(axis):
     assert reduced_axes(axis, 2) in ((0, 1), (1,))
