@@ -96,13 +96,18 @@ class CoreUses:
             self._table += [_entry(form, name, kind) for name, kind in form.operand_fields]
 
     def _operands(self, block: Block, start: int, stop: int) -> list[Column]:
-        """Return columns of the operands in shared memory: number, row, tensor, table entry."""
+        """Return columns of the operands in shared memory: number, row, tensor, table entry.
+
+        There are none if the rows use no shared memory.
+        """
         if start >= stop or not any(self._shared):
             return []
         first = np.array(block.first[start:stop], np.int64)
         end = block.first[stop] if stop < len(block) else len(block.tensor)
         tensors = np.array(block.tensor[first[0] : end], np.int64)
         number = np.flatnonzero(np.array(self._shared, np.bool_)[tensors]) + first[0]
+        if not number.size:
+            return []
         row = np.searchsorted(first, number, side="right") - 1
         form = np.array(block.form[start:stop], np.int64)[row]
         entry = np.array(self._first, np.int64)[form] + number - first[row]

@@ -326,3 +326,14 @@ def test_rows_that_both_cores_add_to_are_a_race(clash):
     else:
         run(kernel, total, index)
         assert total[:, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0]
+
+
+@BOTH
+def test_between_two_meetings_nothing_shared_need_happen(execute):
+    def kernel(x):
+        nl.load(x)
+        _swap()
+        nisa.memset(nl.ndarray((1, 1), "float32"), 1.0)
+        _swap()
+
+    run(kernel, execute=execute)
