@@ -40,8 +40,8 @@ _Topic = tuple[Hashable, tuple[CoreId, ...]]
 def connect(cores: Sequence[Sites]) -> None:
     """Let the sites of all cores name what they wait for besides their data (`Sites.awaits`).
 
-    The n-th meeting of a topic on one core is the n-th on the others. Raises DeadlockError where a
-    partner never comes. Cores that are alike may be the same object.
+    The n-th meeting of a topic on one core is the n-th on the others; `Sites.further` names them.
+    Raises DeadlockError where a partner never comes. Cores that are alike may be the same object.
     """
     own = {id(sites): number for number, sites in reversed(list(enumerate(cores)))}
     numbers = sorted(own.values())
@@ -50,6 +50,7 @@ def connect(cores: Sequence[Sites]) -> None:
             _order(sites)
     found = [_Meetings(sites, len(cores)).topics for sites in cores]
     for number in numbers:
+        cores[number].further = [*cores[number + 1 :], *cores[:number]]
         for topic, occurrences in found[number].items():
             for ordinal, occurrence in enumerate(occurrences):
                 _connect(cores[number], number, (topic, ordinal), occurrence, found)

@@ -79,6 +79,7 @@ class Sites:
         self.steps: dict[int, dict[LoopIndex, int]] = {}
         self.strides: dict[int, Terms] = {}
         self.awaits: dict[int, list[Partner]] = {}  # of a site: what else it waits for
+        self.further: list[Sites] = []  # those of the rank's other cores, the next one first
         self.kinds = kinds = Kinds(program.forms, here, cores)
         blocks = [block for block, _ in program.leaves()]
         form = _joined([block.form for block in blocks])

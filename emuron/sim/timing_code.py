@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from emuron.hardware.chip import NeuronCore
 from emuron.isa.instruction import CollectiveCost
@@ -82,7 +83,7 @@ class CoreCode:
         self._search = search
         core = sites.program.core
         self._semaphore_ps = round(core.timing.semaphore_ns * 1000)
-        self._is_ring = np.array([sites.is_ring(q) for q in range(len(self.queues))], np.bool_)
+        self._is_ring = _rings([sites, *sites.further])
         self._own_delay_ps = np.array([_own_delay_ps(core, q) for q in sites.queue_names], np.int64)
         tables: dict[str, int] = {}
         rows = [_row(kind, core, tables, collective_ps) for kind in sites.kinds.all]
@@ -139,7 +140,8 @@ class CoreCode:
         waits[:, at.POSITION] = found[:, WAIT_POSITION]
         if steps.slopes is not None:
             waits[:, at.STEP] = [levels[-1] for levels in steps.slopes]
-        delay = np.where(self._is_ring[other % OTHER_CORE], 0, self._semaphore_ps)
+        is_ring = self._is_ring[np.divmod(other, OTHER_CORE)]
+        delay = np.where(is_ring, 0, self._semaphore_ps)
         waits[:, at.DELAY] = np.where(other == owner, self._own_delay_ps[owner], delay)
         return waits
 
@@ -181,6 +183,16 @@ class CoreCode:
 
 def _next(starts: Column, number: int, end: int) -> int:
     return int(starts[number + 1]) if number + 1 < len(starts) else end
+
+
+def _rings(cores: list[Sites]) -> npt.NDArray[np.bool_]:
+    """Return whether a queue is a DMA ring, at [core, queue]; cores may differ in their queues."""
+    found = np.zeros((len(cores), max(len(sites.queue_names) for sites in cores)), np.bool_)
+    for number, sites in enumerate(cores):
+        found[number, : len(sites.queue_names)] = [
+            sites.is_ring(queue) for queue in range(len(sites.queue_names))
+        ]
+    return found
 
 
 def _own_delay_ps(core: NeuronCore, queue: str) -> int:

@@ -169,3 +169,23 @@ def test_programs_that_are_alike_are_tracked_once() -> None:
     same, other = joint(core("output"), core("output")), joint(core("output"), core("temporary"))
     assert (same.cores, other.cores) == (2, 2)
     assert same.total_ps == other.total_ps
+
+
+@pytest.mark.parametrize("loads", [(3, 0), (0, 3)])
+def test_cores_meet_over_queues_that_only_one_of_them_has(loads: tuple[int, int]) -> None:
+    def core(number: int) -> ProgramWriter:
+        writer = ProgramWriter()
+        for i in range(loads[number]):  # rings are numbered in the order of their use
+            writer.load(writer.sbuf(f"tile{i}", 512), writer.hbm(f"x{i}", (128, 512)))
+        src, dst, out = (writer.sbuf(name, 512) for name in ("src", "dst", "out"))
+        send(writer, src, dst, number)
+        writer.copy(out, dst)
+        return writer
+
+    trace = joint(core(0), core(1)).trace
+    waits = []
+    for number in (0, 1):
+        ((_, sent_end),) = events(trace, f"nc{1 - number}/dma-copies0", "sendrecv")
+        ((read, _),) = events(trace, f"nc{number}/vector", "tensor_copy")
+        waits.append(read - sent_end)
+    assert waits[0] == waits[1] > 0
