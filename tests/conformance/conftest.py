@@ -61,9 +61,7 @@ def both_ways() -> Callable[..., Any]:
     Both must issue the same instructions. `registers` is what registers hold without data.
     """
 
-    def run(
-        kernel: Any, *args: Any, on: str = "trn2", lnc: int = 1, registers: Any = None
-    ) -> Any:
+    def run(kernel: Any, *args: Any, on: str = "trn2", lnc: int = 1, registers: Any = None) -> Any:
         shapes = mapped(
             args,
             lambda value: isinstance(value, np.ndarray),

@@ -184,7 +184,7 @@ def test_tensors_at_one_address_share_their_bytes(both_ways, on):
 
 def masked_scores(q, k, lengths):
     """range_select with a bound of each row; row sums through the accumulator registers."""
-    d, rows = q.shape
+    _, rows = q.shape
     n = k.shape[1]
     stationary, moving = nl.load(q), nl.load(k)
     scores = nl.ndarray((rows, n), nl.float32, buffer=nl.psum)

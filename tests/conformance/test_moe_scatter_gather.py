@@ -169,7 +169,7 @@ def test_gathered_rows_are_added(both_ways):
 def transposed_gather(table, rows):
     """dma_transpose of gathered rows, in the 4-D form with its dimensions of size one."""
     n = rows.shape[0] * rows.shape[1]
-    height, width = table.shape
+    _, width = table.shape
     index = nl.ndarray(rows.shape, nl.uint32)
     nisa.dma_copy(index, rows)
     tile = nl.ndarray((width, n), table.dtype)

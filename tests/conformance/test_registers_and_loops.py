@@ -73,7 +73,9 @@ def double_while(blocks, conditions, scale):
         nisa.dma_copy(by_block.ap(pattern, 0, steps, None, 0), tile)
         nisa.tensor_scalar(steps, steps, nl.add, 1)
         nxt = nl.ndarray((1, 1), nl.int32)
-        nisa.tensor_copy(nxt, flags.ap([[n + 1, 1], [1, 1]], 0, scalar_offset=steps, indirect_dim=1))
+        nisa.tensor_copy(
+            nxt, flags.ap([[n + 1, 1], [1, 1]], 0, scalar_offset=steps, indirect_dim=1)
+        )
         nisa.register_load(dst=reg, src=nxt)
     done = nl.ndarray((1, 1), nl.int32, nl.shared_hbm)
     nisa.dma_copy(done, steps)
@@ -120,7 +122,9 @@ def hybrid(x, count):
 def test_two_cores_share_a_static_and_a_dynamic_part(both_ways):
     x = np.arange(48, dtype=np.float32).reshape(8, 6)
     got = both_ways(hybrid, x, np.array([[4]], np.int32), lnc=2, registers=4)
-    assert got.tolist() == [[3 * v + 1 for v in r] for r in x[:4]] + [[5 * v for v in r] for r in x[4:]]
+    assert got.tolist() == [[3 * v + 1 for v in r] for r in x[:4]] + [
+        [5 * v for v in r] for r in x[4:]
+    ]
 
 
 def collatz(start):
