@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from emuron.numerics.dtypes import float8_e4m3fn_x4
 from tools.conformance.defects import DEFECTS, without_repeated_docstring
+from tools.conformance.inputs import leave_large_random_arrays_unfilled
 from tools.conformance.records import CaseRecord, flat, plain, read_records
 from tools.conformance.selection import shares, spread
 from tools.conformance.suites import VISIBLE, read_suites
@@ -97,3 +98,17 @@ def test_the_visible_list_names_every_suite_and_defects_have_reasons(monkeypatch
     monkeypatch.setenv("EMURON_NKI_LIBRARY", "/nowhere")
     assert "/nowhere is no folder" in suites["nki-library"].why_not()
     assert all(defect.reason.endswith(".") for defect in DEFECTS)
+
+
+def test_large_random_arrays_stay_zero_and_small_ones_keep_their_numbers(monkeypatch):
+    names = ("random", "random_sample", "standard_normal", "normal", "uniform", "randint")
+    for name in (*names, "rand", "randn", "default_rng"):
+        monkeypatch.setattr(np.random, name, getattr(np.random, name))
+    expected = np.random.default_rng(3).normal(0, 1, (2, 5))
+    leave_large_random_arrays_unfilled(10)
+    rng = np.random.default_rng(3)
+    assert (rng.normal(0, 1, (2, 5)) == expected).all()
+    assert not rng.uniform(1, 2, size=(3, 4)).any()
+    assert not np.random.randn(3, 4).any()
+    assert np.random.randint(1, 5, (3, 4), dtype=np.int32).dtype == np.int32
+    assert np.random.uniform(1, 2, 10).all()
