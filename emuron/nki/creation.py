@@ -273,22 +273,27 @@ def broadcast_to(x: NkiTensor, shape: Sequence[int], dtype: object = None) -> Nk
 
 
 def _over_partitions(x: NkiTensor, count: int) -> NkiTensor:
-    """Return a tile in SBUF with the only partition of `x` in each of `count` partitions.
+    """Return a tile with the only partition of `x` in each of `count` partitions.
 
     A column of ones times the row, bank by bank, as NKI does it (architecture guide of Trainium,
-    data movement by the Tensor Engine); the results leave PSUM on the Scalar Engine, since the
-    fused Mamba tutorial measures a Vector Engine that is busy with the kernel's own work alone.
+    data movement by the Tensor Engine). A result in float32 that fits in a bank stays in PSUM,
+    where the Vector Engine reads a second operand at no cost; others leave it on the Scalar
+    Engine. The fused Mamba tutorial measures such a Vector Engine, busy with the kernel's own work.
     """
     row = (x if x.buffer is MemoryRegion.sbuf else copy(x)).reshape((1, x.free_size))
     ones = allocate((1, count), x.dtype)
     nisa.memset(ones, 1.0, engine=isa.engine.gpsimd)
-    made = allocate((count, x.free_size), x.dtype)
     bank = recorder().core.psum_bank_bytes // float32.itemsize
+    if x.dtype == float32 and x.free_size <= bank:
+        product = allocate((count, x.free_size), float32, MemoryRegion.psum)
+        nisa.nc_matmul(product, ones, row, is_stationary_onezero=True)
+        return product.reshape((count, *x.shape[1:]))
+    made = allocate((count, x.free_size), x.dtype)
     for start in range(0, x.free_size, bank):
         part = slice(start, min(start + bank, x.free_size))
         product = allocate((count, part.stop - start), float32, MemoryRegion.psum)
         nisa.nc_matmul(product, ones, row[:, part], is_stationary_onezero=True)
-        nisa.tensor_copy(made[:, part], product, engine=isa.engine.scalar)
+        nisa.activation(made[:, part], copy, product)
     return made.reshape((count, *x.shape[1:]))
 
 

@@ -16,8 +16,19 @@ from emuron.sim.dma import transfer
 from emuron.sim.footprints import Column
 from emuron.sim.kinds import Kind
 from emuron.sim.partners import OTHER_CORE
+from emuron.sim.redundancy import redundant_rows
 from emuron.sim.sites import Sites
 from emuron.sim.tracking_kernel import WAIT, WAIT_POSITION, WAIT_QUEUE
+
+
+def _idle_row() -> Column:
+    row = np.zeros(at.ROW, np.int64)
+    row[at.KIND], row[at.TABLE_NEEDED] = at.PLAIN, -1
+    return row
+
+
+_NO_WORK = _idle_row()
+"""The row of what takes no time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +96,9 @@ class CoreCode:
         self._semaphore_ps = round(core.timing.semaphore_ns * 1000)
         self._is_ring = _rings([sites, *sites.further])
         self._own_delay_ps = np.array([_own_delay_ps(core, q) for q in sites.queue_names], np.int64)
+        self._is_redundant = np.zeros(len(sites), np.bool_)
+        for row in redundant_rows(sites.program):
+            self._is_redundant[sites.of_row(row)] = True
         tables: dict[str, int] = {}
         rows = [_row(kind, core, tables, collective_ps) for kind in sites.kinds.all]
         self._row_of_kind = np.array(rows, np.int64).reshape(-1, at.ROW)
@@ -113,6 +127,7 @@ class CoreCode:
         run, sites = steps.run, self.sites
         queue = sites.queue[run.first : run.last]
         rows = self._row_of_kind[sites.kind[run.first : run.last]]
+        rows[self._is_redundant[run.first : run.last]] = _NO_WORK
         rows[:, at.LABEL] = np.arange(run.first, run.last)
         ends = np.asarray(steps.ends, np.int64)
         counts = np.diff(ends, prepend=0)
@@ -211,11 +226,10 @@ def _row(
     collective_ps: Callable[[CollectiveCost], int],
 ) -> list[int]:
     """Return the row of a kind, but for its waits and label; `tables` numbers its table."""
-    row = [0] * at.ROW
+    row: list[int] = _NO_WORK.tolist()
     form, timing = kind.form, core.timing
     cost = form.cost
     if not kind.takes_time:
-        row[at.KIND], row[at.TABLE_NEEDED] = at.PLAIN, -1
         return row
     if cost.dma is not None:
         moved = transfer(cost.dma, core.dma)

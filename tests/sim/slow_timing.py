@@ -33,6 +33,8 @@ class Item:
     end: Fraction | None = None
     done: Fraction | None = None
     left: Fraction = Fraction(0)
+    read: list[Any] = field(default_factory=list)  # tensor and offset of each operand read
+    redundant: bool = False
 
 
 def total_ps(program: Program, chip: Chip) -> Fraction:
@@ -42,6 +44,7 @@ def total_ps(program: Program, chip: Chip) -> Fraction:
     queues = [sites.queue_names[queue] for queue in sites.queue]
     items = _items(program, queues)
     _connect(items, core)
+    _mark_redundant(items)
     machine = _Machine(core, chip)
     while any(item.done is None for item in items):
         machine.step(items)
@@ -60,6 +63,7 @@ def _items(program: Program, queues: list[str]) -> list[Item]:
                 )
                 if kind in READ_KINDS:
                     reads |= _mask(view)
+                    item.read.append((view.tensor, int(view.offset)))
                 if kind in WRITE_KINDS:
                     writes |= _mask(view)
             items.append(item)
@@ -95,6 +99,30 @@ def _connect(items: list[Item], core: Any) -> None:
                 from_ring = earlier.queue.startswith("dma-")
                 delay = Fraction(0) if from_ring else semaphore
                 later.waits.append((earlier, _own_delay(core, later.queue) if own else delay))
+
+
+def _mark_redundant(items: list[Item]) -> None:
+    """Mark what computes again what an earlier instruction's tensor holds to the end."""
+    for number, later in enumerate(items):
+        for place, earlier in enumerate(items[:number]):
+            same = earlier.form is later.form and earlier.read == later.read
+            if same and _computes_afresh(later) and _lasts(earlier, items) and _lasts(later, items):
+                between = items[place:number]
+                sources = {tensor for tensor, _ in later.read}
+                later.redundant |= not any(_written(item) & sources for item in between)
+
+
+def _computes_afresh(item: Item) -> bool:
+    kinds = {kind for _, kind in item.form.operand_fields}
+    return item.form.cost.dma is None and "In" in kinds and kinds <= {"In", "Scalar", "Out"}
+
+
+def _lasts(item: Item, items: list[Item]) -> bool:
+    return not any(_written(other) & _written(item) for other in items if other is not item)
+
+
+def _written(item: Item) -> set[Any]:
+    return {tensor for tensor, (_, writes) in item.touched.items() if writes.any()}
 
 
 def _own_delay(core: Any, queue: str) -> Fraction:
@@ -142,6 +170,8 @@ class _Machine:
     def _begin(self, item: Item, line: list[Item], ready: Fraction) -> Fraction:
         past = [other for other in line if other.start is not None]
         free = past[-1].end if past else Fraction(0)
+        if item.redundant:
+            return max(free, ready)
         cost = item.form.cost
         if cost.table is not None and cost.table != self.table:
             free += Fraction(self.timing.act_table_load_ns) * SECOND
@@ -150,6 +180,10 @@ class _Machine:
 
     def _run(self, item: Item, time: Fraction, items: list[Item]) -> None:
         past = [i for i in items if i.queue == item.queue and i.start is not None]
+        if item.redundant:
+            item.start = item.end = time
+            item.done = max([time, *(i.done for i in past)])
+            return
         engine, cost = self.core.engine(item.queue), item.form.cost
         busy = Fraction(engine.ps(cost.cycles))
         throttle = self.timing.throttle

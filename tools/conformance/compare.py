@@ -60,7 +60,7 @@ def compare(
         records = output / "cases.jsonl"
         for why in _time_cases(suites, rows, only, records, times):
             console(stderr=True).print(why)
-    comparisons = [_comparison(row, cases) for row, cases in _with_cases(rows, records)]
+    comparisons = compare_records(rows, records)
     summary = summarize(comparisons)
     if as_json:
         print_json({"rows": [_record(c) for c in comparisons], "summary": asdict(summary)})
@@ -75,6 +75,14 @@ def compare(
             whole=("id", *figures),
         )
     console().print(str(summary))
+
+
+def compare_records(rows: Sequence[MeasuredTime], records: Path) -> list[Comparison]:
+    """Return each row with what the cases of a run say of it."""
+    cases: dict[str, list[CaseRecord]] = {}
+    for case in read_records(records):
+        cases.setdefault(Path(case.file).name, []).append(case)
+    return [_comparison(row, cases.get(row.file, [])) for row in rows]
 
 
 def summarize(comparisons: Iterable[Comparison]) -> Summary:
@@ -100,15 +108,6 @@ def _time_cases(
             console(stderr=True).print(f"Timing the cases of {Path(file).name}")
             suite.run(file, options, records.parent / "pytest.log")
     return problems
-
-
-def _with_cases(
-    rows: Sequence[MeasuredTime], records: Path
-) -> Iterable[tuple[MeasuredTime, list[CaseRecord]]]:
-    cases: dict[str, list[CaseRecord]] = {}
-    for case in read_records(records):
-        cases.setdefault(Path(case.file).name, []).append(case)
-    return ((row, cases.get(row.file, [])) for row in rows)
 
 
 def _comparison(row: MeasuredTime, cases: Sequence[CaseRecord]) -> Comparison:
