@@ -16,6 +16,9 @@ LOGICAL = ("logical_and", "logical_or", "logical_xor")
 BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor")
 REDUCE_COMMANDS = ("idle", "reset", "reduce", "reset_reduce", "load_reduce")
 
+UNDEFINED_AFTER_IDLE = ("exponential", "select_reduce")
+"""Vector instructions that may change the registers with reduce_cmd idle too (ISA32)."""
+
 
 def reduce_rows(ops: Any, op: str, x: Any, axis: int) -> Any:
     """Return `x` reduced over its last axis `axis` with an ALU operator; the axis is dropped.

@@ -13,6 +13,7 @@ from emuron.isa.gathered import is_gathered
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form, Instruction
 from emuron.isa.meetings import Meeting
 from emuron.isa.microscaling import NcMatmulMx
+from emuron.isa.reductions import UNDEFINED_AFTER_IDLE
 from emuron.isa.tensor import AccessPattern, Indirection
 from emuron.isa.tensor_engine import NcMatmul
 from emuron.numerics.backend import Backend
@@ -146,7 +147,8 @@ def _general_plan(form: Form, machine: Machine) -> Step:
             output += 1
     state = _register_access(example, machine) or _generator_access(example, machine)
     several = output > 1 or state is not None
-    return _general_step(machine, example, template, reads, writes, several, state)
+    step = _general_step(machine, example, template, reads, writes, several, state)
+    return _spoiling(step, example, machine)
 
 
 def _access(form: Form, name: str, machine: Machine) -> Access:
@@ -222,6 +224,20 @@ class Register:
             return
         values[self.rows] = content
         defined[self.rows] = True
+
+
+def _spoiling(step: Step, example: Instruction, machine: Machine) -> Step:
+    """Return the step; where it may change registers unasked, they are undefined after it."""
+    if example.mnemonic not in UNDEFINED_AFTER_IDLE or example.accumulator is not None:
+        return step
+    like = _first_pattern(example)
+    rows = slice(like.start_partition, like.start_partition + like.partitions)
+
+    def spoiled(storages: list[Storage], offsets: list[int]) -> None:
+        step(storages, offsets)
+        machine.registers("vector")[1][rows] = False
+
+    return spoiled
 
 
 def _register_access(example: Instruction, machine: Machine) -> Register | None:

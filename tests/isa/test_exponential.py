@@ -104,3 +104,12 @@ def test_other_sizes_and_commands_are_refused(trn3):
 def test_four_elements_take_a_cycle(trn3):
     tiles = {"dst": trn3.empty((4, 2048)), "src": trn3.empty((4, 2048))}
     assert trn3.form("exponential", **tiles).cost.cycles == 512  # A4
+
+
+def test_registers_are_undefined_after_an_idle_exponential(trn3):
+    # ISA: even when reduce_cmd is idle, the accumulator state may still be modified.
+    named = {"src": trn3.tile(normals((4, 5)))}
+    trn3.run("exponential", dst=trn3.empty((4, 5)), **named, reduce_cmd="reset_reduce")
+    trn3.run("exponential", dst=trn3.empty((4, 5)), **named)
+    with pytest.raises(UninitializedReadError, match="accumulator registers of the vector engine"):
+        trn3.run("exponential", dst=trn3.empty((4, 5)), **named, reduce_cmd="reduce")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from emuron.errors import HardwareLimitError
+from emuron.errors import HardwareLimitError, UninitializedReadError
 from tests.isa.bench import Bench, integers, small
 from tests.isa.generations import (
     layouts,
@@ -92,3 +92,13 @@ def test_two_inputs_in_sbuf_take_two_cycles_an_element(bench):
     tiles = {"dst": bench.empty((4, 512)), "predicate": bench.empty((4, 512), "uint8")}
     form = bench.form("select_reduce", **tiles, on_true=bench.empty((4, 512)), on_false=0.0)
     assert form.cost.cycles == 1024
+
+
+def test_registers_are_undefined_after_an_idle_selection(bench):
+    # ISA: even when reduce_cmd is idle, the accumulator state may still be modified.
+    named = {"dst": bench.empty((1, 2)), "predicate": bench.tile([[1, 1]], "uint8")}
+    named |= {"on_true": bench.tile([[7.0, 1.0]]), "on_false": 0.0}
+    bench.run("select_reduce", **named, reduce_cmd="reset_reduce")
+    bench.run("select_reduce", **named)
+    with pytest.raises(UninitializedReadError, match="accumulator registers of the vector engine"):
+        bench.run("select_reduce", **named, reduce_cmd="reduce")
