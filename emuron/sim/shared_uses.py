@@ -53,9 +53,10 @@ class CoreUses:
         self.program = program
         self._row = 0  # the first that belongs to no epoch yet
         self._addresses: list[Places] = []
-        self._shared: list[bool] = []  # of each tensor of the program
-        self._table: list[list[int]] = []  # of each operand field of all forms
-        self._first: list[int] = []  # of each form: its first entry in the table
+        self._known = 0  # tensors of the program that were looked at
+        self._shared: list[int] = []  # the numbers of those that are shared
+        self._table = np.zeros((0, 6), np.int64)  # of each operand field of all forms
+        self._first = np.zeros(0, np.int64)  # of each form: its first entry in the table
 
     def addressed(self, tensor: Tensor, places: Places) -> None:
         """Note where an operand lies that is addressed at run time."""
@@ -87,32 +88,36 @@ class CoreUses:
 
     def _extend(self) -> None:
         """Bring what is known of tensors and forms up to date."""
-        tensors, forms = self.program.tensors, self.program.forms
-        self._shared += [
-            tensor.buffer is MemoryRegion.shared_hbm for tensor in tensors[len(self._shared) :]
-        ]
-        for form in forms[len(self._first) :]:
-            self._first.append(len(self._table))
-            self._table += [_entry(form, name, kind) for name, kind in form.operand_fields]
+        tensors, forms = self.program.tensors, self.program.forms[len(self._first) :]
+        for number in range(self._known, len(tensors)):
+            if tensors[number].buffer is MemoryRegion.shared_hbm:
+                self._shared.append(number)
+        self._known = len(tensors)
+        if forms:
+            entries = [[_entry(f, name, kind) for name, kind in f.operand_fields] for f in forms]
+            counts = np.array([len(own) for own in entries], np.int64)
+            first = len(self._table) + np.cumsum(counts) - counts
+            self._first = np.concatenate([self._first, first])
+            added = np.array([entry for own in entries for entry in own], np.int64)
+            self._table = np.concatenate([self._table, added.reshape(-1, 6)])
 
     def _operands(self, block: Block, start: int, stop: int) -> list[Column]:
         """Return columns of the operands in shared memory: number, row, tensor, table entry.
 
         There are none if the rows use no shared memory.
         """
-        if start >= stop or not any(self._shared):
+        if start >= stop:
             return []
         first = np.array(block.first[start:stop], np.int64)
         end = block.first[stop] if stop < len(block) else len(block.tensor)
         tensors = np.array(block.tensor[first[0] : end], np.int64)
-        number = np.flatnonzero(np.array(self._shared, np.bool_)[tensors]) + first[0]
+        number = np.flatnonzero(np.isin(tensors, self._shared)) + first[0]
         if not number.size:
             return []
         row = np.searchsorted(first, number, side="right") - 1
         form = np.array(block.form[start:stop], np.int64)[row]
-        entry = np.array(self._first, np.int64)[form] + number - first[row]
-        table = np.array(self._table, np.int64).reshape(-1, 6)[entry]
-        return [number, row + start, tensors[number - first[0]], *table.T]
+        entry = self._first[form] + number - first[row]
+        return [number, row + start, tensors[number - first[0]], *self._table[entry].T]
 
 
 class Epoch:
@@ -144,9 +149,9 @@ class Epoch:
 
     def _find_stretches(self) -> None:
         tensors = self._program.tensors
-        nbytes = np.array([tensor.nbytes for tensor in tensors], np.int64)[self._tensor]
-        self._low[self._dynamic] = 0
-        self._high = np.where(self._dynamic, nbytes, self._high)
+        for position in np.flatnonzero(self._dynamic).tolist():  # it may go anywhere
+            nbytes = tensors[int(self._tensor[position])].nbytes
+            self._low[position], self._high[position] = 0, nbytes
         order = np.argsort(self._tensor, kind="stable")
         numbers, starts = np.unique(self._tensor[order], return_index=True)
         lows = np.minimum.reduceat(self._low[order], starts)

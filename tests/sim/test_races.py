@@ -331,9 +331,10 @@ def test_rows_that_both_cores_add_to_are_a_race(clash):
 @BOTH
 def test_between_two_meetings_nothing_shared_need_happen(execute):
     def kernel(x):
-        nl.load(x)
-        _swap()
-        nisa.memset(nl.ndarray((1, 1), "float32"), 1.0)
-        _swap()
+        for turn in range(3):
+            nl.zeros((4, 4 + turn), "float32")
+            _swap()
+            nl.load(x)
+            nisa.core_barrier(x, (0, 1))
 
     run(kernel, execute=execute)
