@@ -328,3 +328,21 @@ def test_torch_gives_back_the_number_of_threads(torch_backend):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32"])
+@pytest.mark.parametrize(("rows", "columns", "pitch"), [(128, 128, 512), (64, 128, 160), (3, 5, 7)])
+def test_copying_a_transposed_tile_moves_every_element(dtype, rows, columns, pitch):
+    whole = (
+        (np.arange(rows * pitch) % 251)
+        .astype(np.uint8)
+        .reshape(rows, pitch)
+        .astype(DTYPES[dtype].np)
+    )
+    tile = whole[:, pitch - columns :]
+    destination = np.zeros((columns, rows + 1), DTYPES[dtype].np)
+    get_backend("numpy").copyto(destination[:, 1:], tile.T)
+    for row in range(rows):
+        for column in range(columns):
+            assert destination[column, row + 1] == tile[row, column]
+    assert (destination[:, 0] == 0).all()
