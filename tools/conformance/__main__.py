@@ -18,8 +18,8 @@ from tools.conformance.defects import DEFECTS
 from tools.conformance.records import CaseRecord, read_records
 from tools.conformance.suites import NO_TESTS, VISIBLE, Options, Suite, read_suites
 
-MOST_CASES = 24
-MOST_INSTRUCTIONS = 20_000
+MOST_CASES = 16
+MOST_INSTRUCTIONS = 8_000
 MOST_ELEMENTS = 1 << 24
 CASE_SECONDS = 300.0
 OUTCOMES = ("passed", "timed", "failed", "upstream", "skipped")
@@ -64,9 +64,9 @@ def conformance(
     jobs: Annotated[int, typer.Option("-n", help="Processes; 0: this one.")] = 0,
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("build/conformance"),
 ) -> None:
-    """Run public test files unmodified and print what passed; exit with 1 if anything failed.
+    """Run public test files unmodified and print what passed.
 
-    Writes OUTPUT/cases.jsonl (a line for each case, with its predicted time), OUTPUT/results.json
+    Exits with 1 if anything failed or nothing ran. Writes OUTPUT/cases.jsonl (a line for each case, with its predicted time), OUTPUT/results.json
     and OUTPUT/pytest.log.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def conformance(
     results, missing = _run(read_suites(files), only, options, output)
     _print(results, missing, options)
     _write(results, missing, output / "results.json")
-    if any(result.failed for result in results):
+    if not results or any(result.failed for result in results):
         raise typer.Exit(1)
 
 
