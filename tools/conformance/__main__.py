@@ -66,8 +66,8 @@ def conformance(
 ) -> None:
     """Run public test files unmodified and print what passed.
 
-    Exits with 1 if anything failed or nothing ran. Writes OUTPUT/cases.jsonl (a line for each case, with its predicted time), OUTPUT/results.json
-    and OUTPUT/pytest.log.
+    Exits with 1 if anything failed or nothing ran. Writes OUTPUT/cases.jsonl (a line for each case,
+    with its predicted time), OUTPUT/results.json and OUTPUT/pytest.log.
     """
     output.mkdir(parents=True, exist_ok=True)
     for old in ("cases.jsonl", "pytest.log"):
