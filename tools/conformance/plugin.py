@@ -8,7 +8,7 @@ reference unless it is larger than --emuron-most-instructions or --emuron-most-e
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 import emuron.compat
 from emuron.nki.kernel import Kernel
-from emuron.nki.launch import KernelRun, run_ranks
+from emuron.nki.launch import run_ranks
+from emuron.nki.recording import record_ranks
 from tools.conformance import cases
 from tools.conformance.defects import (
     AFTER_IMPORT,
@@ -72,7 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _simulate(orchestrator: Any, kernel_args: Any) -> str:
     """Run a kernel on its ranks and put the outputs where the harness looks for each rank's."""
-    made = _launch(kernel_args, kernel_args.compiler_input.logical_nc_config, execute=True)
+    kernel, inputs, target = _launch(kernel_args, kernel_args.compiler_input.logical_nc_config)
+    made = record_ranks(kernel, inputs, target, execute=True)
     common = importlib.import_module("test.utils.common_dataclasses")
     golden = kernel_args.validation_args.golden_output
     folder = Path(orchestrator.fs_config.artifacts_output_directory_path)
@@ -101,17 +103,12 @@ def _named(outputs: Any, expected: Mapping[str, Any]) -> dict[str, NDArray[Any]]
     }
 
 
-def _launch(kernel_args: Any, lnc: int, *, execute: bool) -> Sequence[KernelRun]:
-    """Launch a case's kernel on all of its ranks, as the harness would on a device."""
+def _launch(kernel_args: Any, lnc: int) -> tuple[Kernel, list[dict[str, Any]], str]:
+    """Return a case's kernel, what it is called with on each of its ranks, and the generation."""
     kernel = kernel_args.kernel_func
     launched = (kernel if isinstance(kernel, Kernel) else Kernel(kernel))[lnc]
-    return run_ranks(
-        launched,
-        [_inputs(kernel_args, rank) for rank in range(_ranks(kernel_args))],
-        target=kernel_args.compiler_input.platform_target.get_nc_gen(),
-        execute=execute,
-        collect=False,
-    )
+    inputs = [_inputs(kernel_args, rank) for rank in range(_ranks(kernel_args))]
+    return launched, inputs, kernel_args.compiler_input.platform_target.get_nc_gen()
 
 
 class LibraryRun(cases.CaseRun):
@@ -161,7 +158,8 @@ class LibraryRun(cases.CaseRun):
         """
         assert record.lnc is not None
         try:
-            made = _launch(kernel_args, record.lnc, execute=False)
+            kernel, inputs, target = _launch(kernel_args, record.lnc)
+            made = run_ranks(kernel, inputs, target=target, execute=False, collect=False)
         except Exception as error:
             if needed:
                 raise
