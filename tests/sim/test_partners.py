@@ -189,3 +189,16 @@ def test_cores_meet_over_queues_that_only_one_of_them_has(loads: tuple[int, int]
         ((read, _),) = events(trace, f"nc{number}/vector", "tensor_copy")
         waits.append(read - sent_end)
     assert waits[0] == waits[1] > 0
+
+
+@pytest.mark.fast
+def test_compiled_and_plain_runs_of_several_cores_agree() -> None:
+    pytest.importorskip("numba")
+    programs = [exchange(0, 3, 30).program(), exchange(1, 40, 30).program()]
+    chip = exchange(0, 1).chip
+    plain, compiled = (
+        TimingSimulator(chip, numba=numba).run_cores(programs) for numba in (False, True)
+    )
+    assert plain.trace is not None
+    assert compiled.trace is not None
+    assert plain.trace.to_text() == compiled.trace.to_text()
