@@ -124,8 +124,9 @@ class AffineSelect(Instruction):
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """A run-time offset is an integer."""
-        return ("offset",)
+        """A run-time offset is an integer; integers that stay of one type keep all bits."""
+        same = self.dst.dtype == self.on_true_tile.dtype and self.dst.dtype.is_integer
+        return ("offset", "dst", "on_true_tile") if same else ("offset",)
 
     def check(self, core: NeuronCore) -> None:
         """Refuse tiles outside SBUF, unequal sizes and patterns of another size."""
@@ -144,7 +145,11 @@ class AffineSelect(Instruction):
         # The sign is all that a comparison with 0 needs, and fp32 holds it exactly.
         sign = ops.asarray(np.sign(values).astype(np.float32))
         holds = alu_operator(self.cmp_op).compute(ops, sign, 0.0)
-        return ops.where(holds, on_true_tile, self.on_false_value)
+        otherwise = self.on_false_value
+        if "dst" in self.stored:
+            kind = self.dst.dtype
+            otherwise = round(min(max(otherwise, kind.min), kind.max))
+        return ops.where(holds, on_true_tile, otherwise)
 
     def cost(self, core: NeuronCore) -> Cost:
         """Return 150 + N (ISA v2.26)."""

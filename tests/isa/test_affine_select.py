@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import strategies as st
 
@@ -87,3 +89,20 @@ def test_limits_and_cost(bench):
         bench.form("affine_select", **tiles, **named, pattern=PATTERN, cmp_op="add")
     with pytest.raises(HardwareLimitError, match="pattern has 5 dimensions"):
         bench.form("affine_select", **tiles, **named, pattern=((1, 1),) * 5)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"), [(-1.5, -2), (1e30, 2**31 - 1), (-math.inf, -(2**31))]
+)
+def test_integers_of_one_type_keep_all_bits(bench, value, stored):
+    x = [[2**24 + 1, 5]]
+    dst = bench.empty((1, 2), "int32")
+    bench.run(
+        "affine_select",
+        dst=dst,
+        pattern=((1, 2),),
+        channel_multiplier=0,
+        on_true_tile=bench.tile(x, "int32"),
+        on_false_value=value,
+    )
+    assert bench.read(dst).tolist() == [[2**24 + 1, stored]]
