@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from emuron.isa.affine import Affine, Index, base_of, last_of
 from emuron.numerics.dtypes import DType
@@ -234,6 +234,10 @@ class AccessPattern:
                 raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
             found = self.layout = self._find_layout()
             return found
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the view itself: memory is not copied with what holds views of it."""
+        return self
 
     def plain(self) -> AccessPattern:
         """Return this view as an AccessPattern proper, which keeps no contents alive."""

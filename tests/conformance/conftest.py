@@ -18,6 +18,7 @@ import pytest
 
 import emuron.nki as nki
 from emuron.nki.arguments import mapped
+from emuron.numerics.dtypes import dtype
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def both_ways() -> Callable[..., Any]:
         shapes = mapped(
             args,
             lambda value: isinstance(value, np.ndarray),
-            lambda value, _: nki.ShapeDtype(value.shape, str(value.dtype)),
+            lambda value, _: nki.ShapeDtype(value.shape, dtype(value.dtype)),
         )
         launched = nki.jit(kernel)[lnc]
         assumed = nullcontext() if registers is None else nki.assume_registers(registers)

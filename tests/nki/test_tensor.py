@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import emuron.nki.isa as nisa
 import emuron.nki.language as nl
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.hardware import catalog
@@ -220,3 +222,11 @@ def test_contiguity_is_of_the_free_dimensions_on_chip():
     assert tensor((4, 5, 6))[:, :, 0:6].is_contiguous()
     assert not tensor((4, 10))[:, ::2].is_contiguous()
     assert tensor((4, 10))[:, 2:4].get_pattern() == [[10, 4], [1, 2]]
+
+
+def test_a_copied_object_holds_views_of_the_same_memory(active):
+    tile = nl.ndarray((4, 4), nl.float32)
+    register = nisa.register_alloc(3)
+    held = copy.deepcopy({"tiles": [tile, tile[0:2, :]], "register": register})
+    assert [view.tensor for view in held["tiles"]] == [tile.tensor] * 2
+    assert held["register"] is register
