@@ -147,6 +147,8 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
         issue = (
             f"try:\n        form = r.known[(_cls, a, {layouts})]\n"
             "    except (KeyError, AttributeError, TypeError):\n"
+            "        form = None\n"
+            "    if form is None:\n"  # what it refuses is not shown as an error within another
             "        form = r.program.table.form(_cls, o, a)\n"
             "    row = r.put(form, o)"
         )
@@ -158,7 +160,7 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
         "    made = _new(_handle)\n    made.row = row\n    return made\n"
     )
     # A template over our own field names, as dataclasses does; the file name marks its frames.
-    exec(compile(source, __file__, "exec"), scope)
+    exec(compile(source, f"{__file__} ({cls.mnemonic})", "exec"), scope)
     made: Callable[..., NkiInstruction] = scope[cls.mnemonic]
     made.__doc__ = cls.__doc__
     made.__module__ = __name__

@@ -9,7 +9,7 @@ import pytest
 
 import emuron.nki.isa as nisa
 import emuron.nki.language as nl
-from emuron.errors import UnknownNameError, UsageError
+from emuron.errors import HardwareLimitError, UnknownNameError, UsageError
 from emuron.isa.instruction import REGISTRY
 from emuron.nki.isa_stub import STUB, stub
 
@@ -79,6 +79,13 @@ def test_a_scalar_operand_of_a_wrong_type_is_refused(active):
     tile = nl.zeros((2, 4), nl.float32)
     with pytest.raises(UsageError, match="scalar operand is 'two'"):
         nisa.tensor_scalar(tile, tile, nl.add, "two")
+
+
+def test_a_refusal_is_no_error_within_another(active):
+    tile = nl.ndarray((4, 4), nl.float32)
+    with pytest.raises(HardwareLimitError) as told:
+        nisa.tensor_tensor(tile, tile, nl.ndarray((4, 5), nl.float32), nl.add)
+    assert told.value.__context__ is None
 
 
 def test_an_operator_of_a_wrong_type_is_refused(active):
