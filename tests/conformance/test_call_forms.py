@@ -218,7 +218,7 @@ def test_products_take_every_form(both_ways, dtype, on):
 
 def tiled_columns(a, b):
     """Column tiling: four products of 32 columns, each in its own columns of the array."""
-    k, m = a.shape
+    k = a.shape[0]
     n = b.shape[1]
     x, y = tile_of(a), tile_of(b)
     out = nl.ndarray((128, n), nl.float32, buffer=nl.psum)
@@ -259,9 +259,7 @@ def test_double_rows_contract_two_values_at_once(both_ways, on):
     random = np.random.default_rng(5)
     a, b = (random.integers(-3, 4, (128, 2, w)).astype("float8_e4m3") for w in (32, 16))
     (got,) = both_ways(double_rows, a, b, on=on)
-    wanted = sum(
-        a[:, r].astype(np.int64).T @ b[:, r].astype(np.int64) for r in (0, 1)
-    )
+    wanted = sum(a[:, r].astype(np.int64).T @ b[:, r].astype(np.int64) for r in (0, 1))
     assert got.tolist() == (3 * wanted).tolist()
 
 
