@@ -122,7 +122,7 @@ class LibraryRun(cases.CaseRun):
         self.most_elements: int = config.getoption("--emuron-most-elements")
 
     def blame(self, record: CaseRecord) -> None:
-        """Tell a failure that the repository has wherever its tests run from the others."""
+        """Tell a failure by the repository's own fault from the others."""
         node = record.file if record.test == "import" else f"{record.file}::{record.test}"
         why = why_it_cannot_pass(node)
         if why is not None:

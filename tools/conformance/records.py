@@ -21,7 +21,7 @@ class CaseRecord:
     `arguments` what the kernel was called with ("bfloat16[1, 128]" for an array). `predicted_ps` is
     None where the kernel could not be timed; `note` then says why. `executed` tells whether it ran
     with data; `outcome` is passed, failed, timed (without data), skipped, or upstream for a failure
-    that the repository has wherever its tests run.
+    by the repository's own fault.
     """
 
     file: str
