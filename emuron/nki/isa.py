@@ -84,7 +84,8 @@ def _attribute(field: Field[Any]) -> str:
     if kind in ("float", "float | None"):
         return f"({name} if {name} is None or {name}.__class__ is float else _number({name}))"
     if kind not in _PLAIN:
-        return f"({name} if {name} is None or {name} == () else _hashable({name}))"
+        default = "None" if field.default is MISSING else f"_default_{name}"
+        return f"({name} if {name} is {default} else _hashable({name}))"
     return name
 
 
