@@ -11,6 +11,7 @@ from emuron.errors import UsageError
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki.arrays import (
     ShapeDtype,
+    cast,
     described,
     framework_of,
     is_array,
@@ -22,6 +23,8 @@ from emuron.nki.earlier_forms import use
 from emuron.nki.objects import NKIObject
 from emuron.nki.recorder import Recorder
 from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import DType, float8_e4m3, float8_e4m3fn
+from emuron.numerics.dtypes import dtype as to_dtype
 from emuron.sim.machine import Machine
 
 ALIAS_SUFFIX = ".must_alias_input"
@@ -70,7 +73,8 @@ class Arguments:
         for view, value, name in self._made.values():
             if self._machine.changed(view.tensor):
                 contents = self._machine.read(view.tensor).reshape(value.shape)
-                write_back(value, contents, name, returned=id(view.tensor) in seen)
+                returns = id(view.tensor) in seen
+                write_back(value, contents, view.dtype, name, returned=returns)
 
     def _into(self, value: Any, name: str) -> Any:
         return mapped(value, is_array, self._tensor, name)
@@ -80,8 +84,9 @@ class Arguments:
         if found is not None:
             return found[0]
         spec = described(value, name)
+        kind = self._stored_as(to_dtype(spec.dtype))
         tensor = self._recorder.tensor(
-            spec.shape or (1,), spec.dtype, self._buffer, name=name, role="input"
+            spec.shape or (1,), kind, self._buffer, name=name, role="input"
         )
         if self._machine is not None:
             if isinstance(value, ShapeDtype):
@@ -89,12 +94,17 @@ class Arguments:
                     f"Argument {name} has a shape but no data; run with execute=False to time the "
                     "kernel without data."
                 )
-            self._machine.bind(tensor, to_numpy(value).view(tensor.dtype.np))
+            self._machine.bind(tensor, cast(to_numpy(value), to_dtype(spec.dtype), kind))
         else:
             self.given[tensor] = value
         made = NkiTensor(tensor)
         self._made[id(value)] = (made, value, name)
         return made
+
+    def _stored_as(self, kind: DType) -> DType:
+        """Return float8_e4m3 for float8_e4m3fn where the chip lacks that, as the compiler does."""
+        lacking = kind == float8_e4m3fn and kind not in self._recorder.core.dtypes
+        return float8_e4m3 if lacking else kind
 
     def _array(self, returned: NkiTensor, name: str) -> Any:
         tensor = returned.tensor

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emuron.errors import UsageError
-from emuron.numerics.dtypes import DType
+from emuron.numerics.dtypes import DType, float8_e4m3, float8_e4m3fn
 from emuron.numerics.dtypes import dtype as to_dtype
+from emuron.numerics.rounding import round_to, widen
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,20 @@ def to_numpy(value: Any) -> NDArray[Any]:
     return np.asarray(stored.view(to_dtype(value.dtype).np).reshape(dense.shape))
 
 
+def cast(array: NDArray[Any], kind: DType, target: DType) -> NDArray[Any]:
+    """Return stored elements of dtype `kind` as those of another, rounded to nearest."""
+    return array.view(target.np) if kind == target else round_to(widen(array, kind), target)
+
+
 def like(framework: str, array: NDArray[Any], kind: DType) -> Any:
-    """Return `array` of dtype `kind` as an array of a framework."""
+    """Return `array` of dtype `kind` as an array of a framework.
+
+    PyTorch has no float8_e4m3, the format of chips before trn3: it gets float8_e4m3fn.
+    """
     if framework == "torch":
         torch = sys.modules["torch"]
+        if kind == float8_e4m3:
+            array, kind = cast(array, kind, float8_e4m3fn), float8_e4m3fn
         stored = torch.from_numpy(np.ascontiguousarray(array).reshape(-1).view(np.uint8).copy())
         return stored.view(getattr(torch, kind.removesuffix("_"))).reshape(array.shape)
     if framework == "jax":
@@ -73,12 +84,17 @@ def like(framework: str, array: NDArray[Any], kind: DType) -> Any:
     return array.view(np.dtype(kind)) if kind.kind == "packed" else array
 
 
-def write_back(value: Any, array: NDArray[Any], name: str, *, returned: bool = False) -> None:
-    """Put new contents into an argument that a kernel wrote to; `returned` if it returns them too.
+def write_back(
+    value: Any, array: NDArray[Any], kind: DType, name: str, *, returned: bool = False
+) -> None:
+    """Put new contents of dtype `kind` into an argument that a kernel wrote to.
+
+    `returned` says whether the kernel returns them too.
 
     Raises UsageError for arrays that cannot be written, unless JAX's are returned.
     """
     framework = framework_of(value)
+    array = cast(array, kind, to_dtype(value.dtype))
     if framework == "torch":
         value.detach().copy_(like("torch", array, to_dtype(value.dtype)))
     elif framework == "jax":

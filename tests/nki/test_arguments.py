@@ -239,3 +239,37 @@ def test_jax_dtypes_name_dtypes():
         return out
 
     assert nki.simulate(kernel)(X, jax.numpy.bfloat16).dtype == jax.numpy.bfloat16
+
+
+def doubled_fp8(x):
+    """Double an argument in place and return a new tensor of the dtype that it has here."""
+    tile = nl.ndarray(x.shape, x.dtype)
+    nisa.dma_copy(tile, x)
+    nisa.tensor_scalar(tile, tile, nl.multiply, 2.0)
+    out = nl.ndarray(x.shape, x.dtype, buffer=nl.shared_hbm)
+    nisa.dma_copy(out, tile)
+    nisa.dma_copy(x, tile)
+    return out
+
+
+@pytest.mark.parametrize(("target", "inside"), [("trn2", "float8_e4m3"), ("trn3", "float8_e4m3fn")])
+def test_fp8_of_the_ocp_becomes_that_of_the_chip(target, inside):
+    # Release notes of NKI 0.2: inputs of float8_e4m3fn are converted to float8_e4m3.
+    x = np.array([[0.5, -1.75, 120, 0.001953125]]).astype("float8_e4m3fn")
+    out = nki.simulate(doubled_fp8, target=target)(x)
+    assert str(out.dtype) == inside
+    assert out.astype(float).tolist() == x.astype(float).tolist() == [[1, -3.5, 240, 0.00390625]]
+
+
+def test_fp8_beyond_the_chips_range_is_infinite():
+    x = np.array([[448, 1]]).astype("float8_e4m3fn")
+    assert nki.simulate(doubled_fp8, target="trn2")(x).astype(float).tolist() == [[np.inf, 2]]
+
+
+@pytest.mark.torch
+def test_torch_gets_fp8_of_the_ocp():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([[0.5, -3.0]]).to(torch.float8_e4m3fn)
+    out = nki.simulate(doubled_fp8, target="trn2")(x)
+    assert out.dtype == torch.float8_e4m3fn
+    assert out.float().tolist() == x.float().tolist() == [[1, -6]]
