@@ -152,7 +152,14 @@ def _print_counts(results: list[FileResult], options: Options) -> None:
         else "All are executed."
     )
     caption = f"Chosen: {chosen}. {timed}"
-    print_table(("file", *columns), rows, title="Conformance", right=columns, caption=caption)
+    print_table(
+        ("file", *columns),
+        rows,
+        title="Conformance",
+        right=columns,
+        whole=("file",),
+        caption=caption,
+    )
 
 
 def _with(results: list[FileResult], outcome: str) -> Iterator[tuple[FileResult, CaseRecord]]:

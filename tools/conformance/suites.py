@@ -89,7 +89,9 @@ class Suite:
         ]
         command += ["--continue-on-collection-errors"]
         command += ["-p", self.plugin or "tools.conformance.cases", *_case_options(options)]
-        if not own:
+        if own:
+            command += ["-m", ""]  # slow ones too
+        else:
             command += [
                 *_library_case_options(options),
                 *_library_options(self.copy, output.parent.resolve()),
