@@ -92,7 +92,7 @@ def test_arrays_inside_of_containers_and_objects_become_tensors(given, inside):
         Settings(x=1),
         Frozen,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_holds_no_array_is_passed_as_it_is(value):
     seen = []
