@@ -7,7 +7,7 @@ import pytest
 from emuron.errors import UsageError
 from tools.conformance.compare import Comparison, summarize
 from tools.conformance.records import CaseRecord
-from tools.conformance.times import best_case, read_times
+from tools.conformance.times import best_case, needed, read_times
 
 HEADER = "id,kernel,table,lnc,params,time_us,source\n"
 
@@ -83,6 +83,23 @@ def test_a_case_of_the_rows_table_comes_first(tmp_path):
     (row,) = times(tmp_path, "k0,mlp,T,2,batch=1,80.0,")
     right = case(batch=1, tables=("T",))
     assert best_case(row, [case(batch=1), right]) is right
+
+
+def test_of_equal_cases_the_first_is_enough(tmp_path):
+    rows = times(tmp_path, "k0,mlp,T,2,batch=1,80.0,", "k1,mlp,T,2,batch=2,90.0,")
+    cases = [case(batch=n, strided=s) for n, s in ((1, False), (1, True), (2, False), (3, False))]
+    assert needed(rows, cases) == [True, False, True, False]
+
+
+def test_an_equal_case_of_another_table_is_not_enough(tmp_path):
+    rows = times(tmp_path, "k0,mlp,T,2,batch=1,80.0,")
+    cases = [case(batch=1, tables=("U",)), case(batch=1, tables=("T",))]
+    assert needed(rows, cases) == [True, True]
+
+
+def test_cases_whose_enum_is_not_yet_known_are_all_needed(tmp_path):
+    rows = times(tmp_path, "k0,mlp,T,2,norm_type=RMS_NORM;batch=1,80.0,")
+    assert needed(rows, [case(norm_type=n, batch=1) for n in (1, 2)]) == [True, True]
 
 
 def test_a_case_without_a_time_is_no_answer(tmp_path):

@@ -14,7 +14,7 @@ from emuron.nki.launch import timed
 from emuron.nki.recording import Recording, observe_launches
 from tools.conformance.records import CaseRecord, flat
 from tools.conformance.selection import selected
-from tools.conformance.times import MeasuredTime, read_times
+from tools.conformance.times import MeasuredTime, needed, read_times
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +61,8 @@ class CaseRun:
         """Keep some cases of each file, always the same ones."""
         kept = selected(items, self.most_cases)
         if self.times is not None:
-            kept = [item for item in kept if self.measured(_opened(item))]
+            wanted = needed(self.times, map(_opened, kept))
+            kept = [item for item, is_wanted in zip(kept, wanted, strict=True) if is_wanted]
         chosen = set(map(id, kept))
         dropped = [item for item in items if id(item) not in chosen]
         if dropped:

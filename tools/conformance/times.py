@@ -97,6 +97,21 @@ def _measured(
         raise UsageError(f"{path}, row {row['id']}: {error}") from None
 
 
+def needed(rows: Sequence[MeasuredTime], cases: Iterable[CaseRecord]) -> list[bool]:
+    """Return for each case whether it may be the best of a row: an equal one may come before it."""
+    settled: set[str] = set()
+    found = []
+    for case in cases:
+        known = [(row, row.agreement(case)) for row in rows]
+        found.append(any(n is not None and row.id not in settled for row, n in known))
+        settled.update(
+            row.id
+            for row, n in known
+            if n is not None and n == len(row.params) + bool(case.tables)  # all, and its table
+        )
+    return found
+
+
 def best_case(row: MeasuredTime, cases: Sequence[CaseRecord]) -> CaseRecord | None:
     """Return the timed case that agrees best with a row, the first of equals; None if none does.
 
