@@ -204,6 +204,8 @@ def _scatter(
 
     Return whether what each row wrote is there.
     """
+    if not legal.any():
+        return True
     backend, like = machine.ops, dst.like
     rounded = result
     if not raw and like.dtype != float32:

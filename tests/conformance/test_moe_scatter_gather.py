@@ -87,10 +87,11 @@ def moe_inputs(tokens=10, width=16, experts=3, size=32, dtype=np.float32):
     weights = random.standard_normal((experts, width, width)).astype(dtype)
     affinities = random.random((tokens * experts, 1), np.float32)
     chosen = [random.permutation(tokens)[: 4 + e] for e in range(experts)]
-    positions = np.full((experts, size), -1, np.int32)
+    positions = np.full((experts + 1, size), -1, np.int32)  # the last block is all padding
     for e, picked in enumerate(chosen):
         positions[e, : len(picked)] = picked
-    return hidden, weights, affinities, positions.reshape(-1), np.arange(experts)[::-1], chosen
+    order = np.array([*reversed(range(experts)), 0])
+    return hidden, weights, affinities, positions.reshape(-1), order, chosen
 
 
 @pytest.mark.parametrize("on", ["trn1", "trn2", "trn3"])
@@ -250,3 +251,26 @@ def test_a_scalar_offset_counts_in_the_reshaped_view(both_ways):
     wanted = np.zeros(24, np.float32)
     wanted[4 + 2 : 4 + 2 + 4] = weights[12:16]
     assert got.ravel().tolist() == wanted.tolist()
+
+
+def optional_row(table, rows):
+    """A scalar offset that is padding leaves its destination as it is, in both directions."""
+    n, width = table.shape
+    out = nl.ndarray((n, width), table.dtype, buffer=nl.shared_hbm)
+    nisa.dma_copy(out, table)
+    index = nl.ndarray((1, rows.shape[1]), nl.int32)
+    nisa.dma_copy(index, rows)
+    tile = nl.full((1, width), 7.0, table.dtype)
+    row = [[width, 1], [1, width]]
+    for k in range(rows.shape[1]):
+        nisa.dma_copy(tile, table.ap(row, scalar_offset=index[0, k]), oob_mode=SKIP)
+        nisa.tensor_scalar(tile, tile, nl.add, 100.0)
+        nisa.dma_copy(out.ap(row, scalar_offset=index[0, k]), tile, oob_mode=SKIP)
+    return out
+
+
+def test_a_scalar_offset_out_of_range_is_skipped(both_ways):
+    table = np.arange(12, dtype=np.float32).reshape(4, 3)
+    got = both_ways(optional_row, table, np.array([[-1, 2, 4, 0]], np.int32))
+    assert got.tolist() == [(table[0] + 100).tolist(), *table[1:2].tolist(),
+                            (table[2] + 100).tolist(), table[3].tolist()]  # fmt: skip
