@@ -57,7 +57,7 @@ def _unary_tile_op(name: str) -> Binary:
 
 
 def _truth(ops: Any, x: Any) -> Any:
-    return ops.compare("ne", x, 0.0)
+    return float(x != 0) if isinstance(x, (int, float)) else ops.compare("ne", x, 0.0)
 
 
 def _by_magnitude(comparison: str) -> Binary:

@@ -10,9 +10,11 @@ from emuron.errors import UnknownNameError
 from emuron.isa.alu import (
     ACTIVATION_FUNCTIONS,
     ALU_OPERATORS,
+    UNARY,
     activation_function,
     alu_operator,
 )
+from emuron.numerics.backend import get_backend
 from emuron.numerics.numpy_backend import NUMPY
 
 
@@ -139,6 +141,22 @@ def test_an_identity_leaves_the_other_operand_as_it_is(name):
     x = np.array([0, 1], kind)
     identity = np.uint8(int(row.identity) & 0xFF) if row.is_bit_vector else row.identity
     np.testing.assert_array_equal(row.compute(NUMPY, x, identity), x)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [n for n, row in ALU_OPERATORS.items() if not row.is_bit_vector])
+def test_an_immediate_is_as_good_as_a_tile_on_torch(name):
+    pytest.importorskip("torch")
+    row, ops = alu_operator(name), get_backend("torch")
+    tile = np.array([1, 2, 0.5, 3], np.float32)
+    for immediate in (2.0, 0.5):
+        full = np.full(4, immediate, np.float32)
+        for a, b in ((tile, immediate), (immediate, tile)):
+            if row.kind == UNARY and a is immediate:
+                continue
+            found = row.compute(ops, *(ops.asarray(x) if x is tile else x for x in (a, b)))
+            wanted = row.compute(NUMPY, *(x if x is tile else full for x in (a, b)))
+            np.testing.assert_allclose(ops.numpy(found), wanted, rtol=1e-6)
 
 
 def test_an_unknown_operator_is_refused_with_the_closest_names():
