@@ -9,7 +9,7 @@ import operator
 import warnings
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Affine, Index, base_of
@@ -183,6 +183,25 @@ def _row_index(made: NkiTensor, axis: int, index: Any) -> AccessPattern:
             f"{found.size} indices. Give one for each row."
         )
     return found
+
+
+class Beyond:
+    """Stands for a raw pattern that leaves its storage: it may be made, whatever uses it raises.
+
+    nki-library's output_projection_tkg makes such a pattern in the round that it then leaves out.
+    """
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise OutOfBoundsError(self._why)
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise OutOfBoundsError(self._why)
+
+    def __float__(self) -> float:
+        raise OutOfBoundsError(self._why)
 
 
 def check_pattern(made: AccessPattern) -> None:

@@ -8,13 +8,21 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from emuron.errors import OutOfBoundsError, UsageError
 from emuron.isa.affine import Index
 from emuron.isa.gathered import GATHER
 from emuron.isa.tensor import AccessPattern, Indirection, Tensor
-from emuron.nki.dynamic import check_pattern, gathered, raw_pattern, rows, shifted, with_offset
+from emuron.nki.dynamic import (
+    Beyond,
+    check_pattern,
+    gathered,
+    raw_pattern,
+    rows,
+    shifted,
+    with_offset,
+)
 from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice, Key, fixed_dimension, has_rows, resolve
 from emuron.nki.recorder import active_recorder
@@ -374,11 +382,15 @@ class NkiTensor(AccessPattern):
         Units are elements of `dtype` (default: the tensor's). `offset` None keeps the view's own
         offset, an integer is absolute. Run-time addressing counts rows of dimension `indirect_dim`
         of this view's shape: `scalar_offset` (a [1, 1] tile, a register or an int) shifts the
-        pattern, `vector_offset` gives each row of the pattern a row of a tensor in HBM.
+        pattern, `vector_offset` gives each row of the pattern a row of a tensor in HBM. A pattern
+        beyond the storage raises OutOfBoundsError where it is used.
         """
         made = raw_pattern(self, pattern, offset, dtype)
         with_offset(made, self, scalar_offset, vector_offset, indirect_dim)
-        check_pattern(made)
+        try:
+            check_pattern(made)
+        except OutOfBoundsError as error:
+            return cast(NkiTensor, Beyond(str(error)))
         return made
 
     def _axis(self, dim: int, method: str) -> int:

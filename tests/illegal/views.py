@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import emuron.nki.isa as nisa
 import emuron.nki.language as nl
 from emuron.errors import OutOfBoundsError, UsageError
 from tests.illegal.table import Table
@@ -306,7 +307,7 @@ def a_pattern_with_the_wrong_partition_step():
     source="NKI 0.6, access patterns",
 )
 def a_pattern_past_the_tile():
-    sbuf(4, 8).ap([[8, 4], [1, 8]], offset=4)
+    nisa.tensor_copy(sbuf(4, 8), sbuf(4, 8).ap([[8, 4], [1, 8]], offset=4))
 
 
 @TABLE.refuses(
@@ -316,7 +317,7 @@ def a_pattern_past_the_tile():
     source="NKI 0.6, access patterns",
 )
 def a_pattern_past_the_tensor():
-    hbm(4, 8).ap([[8, 4], [1, 9]])
+    nisa.dma_copy(sbuf(4, 9), hbm(4, 8).ap([[8, 4], [1, 9]]))
 
 
 @TABLE.refuses(

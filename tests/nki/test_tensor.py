@@ -204,12 +204,26 @@ def test_view_as_another_dtype_scales_the_last_dimension():
         tensor((4, 3), dtype="bfloat16").view("float32")
 
 
-def test_ap_refuses_a_wrong_partition_step_and_elements_outside():
-    tile = tensor((4, 10))
+def test_ap_refuses_a_wrong_partition_step():
     with pytest.raises(UsageError, match="step is 10"):
-        tile.ap([[5, 4], [1, 10]])
-    with pytest.raises(OutOfBoundsError, match="elements 0 to 40"):
-        tile.ap([[10, 4], [1, 11]])
+        tensor((4, 10)).ap([[5, 4], [1, 10]])
+
+
+def test_a_pattern_beyond_its_storage_may_be_made_but_not_used(active):
+    """nki-library's output_projection_tkg makes one in a round that it leaves out."""
+    tile = nl.zeros((4, 10), nl.float32)
+    beyond = tile.ap([[10, 4], [1, 11]])
+    uses = (
+        lambda: nisa.tensor_copy(nl.ndarray((4, 11), nl.float32), beyond),
+        lambda: nisa.tensor_copy(beyond, nl.zeros((4, 11), nl.float32)),
+        lambda: nisa.tensor_scalar(tile, tile, nl.add, beyond),
+        lambda: beyond[0:2],
+        lambda: beyond.shape,
+        lambda: active.contents(beyond),
+    )
+    for use in uses:
+        with pytest.raises(OutOfBoundsError, match="elements 0 to 40"):
+            use()
 
 
 def test_ap_on_a_shifted_view_warns_that_offsets_are_absolute():
