@@ -244,3 +244,10 @@ def test_a_copied_object_holds_views_of_the_same_memory(active):
     held = copy.deepcopy({"tiles": [tile, tile[0:2, :]], "register": register})
     assert [view.tensor for view in held["tiles"]] == [tile.tensor] * 2
     assert held["register"] is register
+
+
+def test_a_tensor_in_hbm_is_true_whatever_it_holds(active):
+    """nki-library's blockwise products ask `if tensor:` of optional arguments."""
+    zeros = nl.ndarray((4, 4), nl.float32, buffer=nl.shared_hbm)
+    assert bool(zeros)
+    assert not nl.zeros((4, 4), nl.float32)
