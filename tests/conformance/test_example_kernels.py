@@ -57,9 +57,10 @@ def test_the_best_product_keeps_the_tensor_engine_busy():
 
 
 def test_a_blocked_product_is_bound_by_the_tensor_engine():
+    """Measured on trn2: 2451 us, of which the tensor engine works 2163 (hardware.md 2.11)."""
     shares, _ = timed("blocked")
-    assert shares["tensor"] >= 0.95
-    assert shares["dma"] < 0.5
+    assert shares["tensor"] == pytest.approx(2163 / 2451, abs=0.05)
+    assert max(shares, key=shares.__getitem__) == "tensor"
 
 
 @pytest.mark.slow
