@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from enum import Enum
 from typing import Any
 
 
@@ -29,6 +30,8 @@ class NKIObject:
             }
 
     def __init__(self, *values: Any, **named: Any) -> None:
+        if isinstance(self, Enum):  # whose values are no attributes
+            return
         classes = reversed(type(self).__mro__)
         names = [name for kind in classes for name in inspect.get_annotations(kind)]
         if len(values) > len(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from dataclasses import dataclass
 
 import pytest
@@ -77,3 +78,12 @@ def test_an_initialiser_that_is_made_calls_post_init():
 
     assert Config(3).size == 12
     assert Config(columns=2, rows=2).size == 4
+
+
+def test_an_enumeration_may_be_an_object_of_kernels():
+    class Norm(nl.NKIObject, enum.Enum):
+        NONE = 0
+        RMS = "rms"
+
+    assert Norm("rms") is Norm.RMS
+    assert [member.value for member in Norm] == [0, "rms"]
