@@ -47,54 +47,52 @@ def width_of(dtype):
     return {nl.float32: 4, nl.int32: 4, nl.bfloat16: 2, nl.float16: 2, nl.uint8: 1}[dtype]
 
 
-def decode(q, k_cache, v_cache, new_k, new_v, position):
-    """softmax(q K) V for one token; each core takes half of the cache, core 0 writes the result.
+def exchange(src, dst, pipe: int, **options):
+    """Send a tile to the other core, and receive one."""
+    other = 1 - nl.program_id(0)
+    nisa.sendrecv(
+        src=src, dst=dst, send_to_rank=other, recv_from_rank=other, pipe_id=pipe, **options
+    )
 
-    q, new_k, new_v [1, D]; k_cache, v_cache [S, D], updated in place; position [1, 1].
-    """
-    s, d = k_cache.shape
-    core, cores = nl.program_id(0), nl.num_programs(0)
-    other = 1 - core
-    part = s // cores
-    pool = Pool(nl.tile_size.total_available_sbuf_size)
-    where = pool.heap((1, 1), nl.int32, "where")
-    nisa.dma_copy(where, position)
-    if core == 0:
-        for cache, new in ((k_cache, new_k), (v_cache, new_v)):
+
+def extend_caches(pool, caches, rows, where):
+    """Core 0 writes the new rows into the caches; both go on when that is done."""
+    if nl.program_id(0) == 0:
+        for cache, new in zip(caches, rows, strict=True):
+            d = cache.shape[1]
             row = pool.stack((1, d), cache.dtype, "row")
             nisa.dma_copy(row, new)
             nisa.dma_copy(dst=cache.ap([[d, 1], [1, d]], 0, scalar_offset=where), src=row)
-    if cores > 1:
-        nisa.core_barrier(k_cache, cores=(0, 1))
-        nisa.core_barrier(data=v_cache, cores=[0, 1])
+    if nl.num_programs(0) > 1:
+        nisa.core_barrier(caches[0], cores=(0, 1))
+        nisa.core_barrier(data=caches[1], cores=[0, 1])
 
-    keys = pool.heap((d, part), k_cache.dtype, "keys")
-    nisa.dma_transpose(dst=keys, src=k_cache[nl.ds(core * part, part), :])
-    values = pool.heap((part, d), v_cache.dtype, "values")
-    nisa.dma_copy(values, v_cache[nl.ds(core * part, part), :])
-    query = pool.heap((d, 1), q.dtype, "query")
-    nisa.dma_copy(query, q.reshape((d, 1)))
 
-    pool.open()
+def masked_row(pool, query, keys, where):
+    """The scores of the core's part of the cache; those of later positions lose 1e30."""
+    d, part = keys.shape
     scores_psum = nl.ndarray((1, part), nl.float32, buffer=nl.psum, address=(0, 0 * 2048))
     nisa.nc_matmul(scores_psum, query, keys)
     scores = pool.stack((1, part), nl.float32, "scores")
     nisa.activation(dst=scores, op=nl.copy, data=scores_psum, scale=1.0 / math.sqrt(d))
-    # Positions after the new one are masked: index - position > 0 loses 1e30.
     index = pool.stack((1, part), nl.float32, "index")
-    nisa.iota(dst=index, pattern=[[1, part]], offset=core * part, channel_multiplier=0)
+    start = nl.program_id(0) * part
+    nisa.iota(dst=index, pattern=[[1, part]], offset=start, channel_multiplier=0)
     limit = pool.stack((1, 1), nl.float32, "limit")
     nisa.tensor_copy(limit, where)
     nisa.tensor_scalar(index, index, nl.greater, limit, op1=nl.multiply, operand1=-1e30)
     nisa.tensor_tensor(scores, scores, index, op=nl.add)
+    return scores
+
+
+def exponentials(pool, scores, dtype):
+    """exp(scores - max over both cores) as a column, and their sum on this core."""
+    part = scores.shape[1]
     largest = pool.heap((1, 1), nl.float32, "largest")
     nisa.tensor_reduce(dst=largest, op=nl.maximum, data=scores, axis=1)
-    if cores > 1:
+    if nl.num_programs(0) > 1:
         theirs = pool.stack((1, 1), nl.float32, "theirs")
-        nisa.sendrecv(
-            src=largest, dst=theirs, send_to_rank=other, recv_from_rank=other, pipe_id=0,
-            use_gpsimd_dma=True,
-        )  # fmt: skip
+        exchange(largest, theirs, 0, use_gpsimd_dma=True)
         nisa.tensor_tensor(largest, largest, theirs, nl.maximum)
     negative = pool.stack((1, 1), nl.float32, "negative")
     nisa.tensor_scalar(negative, largest, nl.multiply, -1.0)
@@ -103,28 +101,56 @@ def decode(q, k_cache, v_cache, new_k, new_v, position):
     nisa.activation_reduce(weights, nl.exp, scores, nl.add, total, bias=negative)
     column_psum = nl.ndarray((part, 1), nl.float32, buffer=nl.psum, address=(0, 1 * 2048))
     nisa.nc_transpose(column_psum, weights)
-    column = pool.stack((part, 1), v_cache.dtype, "column")
+    column = pool.heap((part, 1), dtype, "column")
     nisa.tensor_copy(column, column_psum)
-    pool.close()
+    return column, total
 
-    pool.open()
+
+def weighted(pool, column, total, values, dtype):
+    """The values weighted by a column, added over both cores, over the sum of the weights."""
+    d = values.shape[1]
     out_psum = nl.ndarray((1, d), nl.float32, buffer=nl.psum, address=(0, 2 * 2048))
     nisa.nc_matmul(out_psum, column, values)
     partial = pool.stack((1, d + 1), nl.float32, "partial")
     nisa.tensor_copy(partial[:, 0:d], out_psum)
     nisa.tensor_copy(partial[:, d : d + 1], total)
-    if cores > 1:
+    if nl.num_programs(0) > 1:
         received = pool.stack((1, d + 1), nl.float32, "received")
-        nisa.sendrecv(
-            src=partial, dst=received, send_to_rank=other, recv_from_rank=other, pipe_id=1
-        )
+        exchange(partial, received, 1)
         nisa.tensor_tensor(dst=partial, data1=partial, data2=received, op=nl.add)
     inverse = pool.stack((1, 1), nl.float32, "inverse")
     nisa.reciprocal(dst=inverse, data=partial[:, d : d + 1])
-    result = pool.stack((1, d), q.dtype, "result")
+    result = pool.stack((1, d), dtype, "result")
     nisa.tensor_scalar(result, partial[:, 0:d], nl.multiply, inverse)
+    return result
+
+
+def decode(q, k_cache, v_cache, new_k, new_v, position):
+    """softmax(q K) V for one token; each core takes half of the cache, core 0 writes the result.
+
+    q, new_k, new_v [1, D]; k_cache, v_cache [S, D], updated in place; position [1, 1].
+    """
+    s, d = k_cache.shape
+    part = s // nl.num_programs(0)
+    mine = nl.ds(nl.program_id(0) * part, part)
+    pool = Pool(nl.tile_size.total_available_sbuf_size)
+    where = pool.heap((1, 1), nl.int32, "where")
+    nisa.dma_copy(where, position)
+    extend_caches(pool, (k_cache, v_cache), (new_k, new_v), where)
+    keys = pool.heap((d, part), k_cache.dtype, "keys")
+    nisa.dma_transpose(dst=keys, src=k_cache[mine, :])
+    values = pool.heap((part, d), v_cache.dtype, "values")
+    nisa.dma_copy(values, v_cache[mine, :])
+    query = pool.heap((d, 1), q.dtype, "query")
+    nisa.dma_copy(query, q.reshape((d, 1)))
+    pool.open()
+    scores = masked_row(pool, query, keys, where)
+    column, total = exponentials(pool, scores, v_cache.dtype)
+    pool.close()
+    pool.open()
+    result = weighted(pool, column, total, values, q.dtype)
     out = nl.ndarray((1, d), q.dtype, buffer=nl.shared_hbm, name="attention_out")
-    if core == 0:
+    if nl.program_id(0) == 0:
         nisa.dma_copy(dst=out, src=result)
     pool.close()
     return out, k_cache, v_cache

@@ -13,6 +13,44 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SKIP = nisa.constants.oob_mode.skip
 
 
+def gathered(hidden, token):
+    """The rows of tokens, transposed; zero for padding."""
+    size, width = token.shape[0], hidden.shape[1]
+    rows = nl.ndarray((size, width), hidden.dtype, buffer=nl.sbuf)
+    nisa.memset(dst=rows, value=0)
+    nisa.dma_copy(
+        dst=rows[...],
+        src=hidden.ap(
+            pattern=[[width, size], [1, width]], offset=0, vector_offset=token, indirect_dim=0
+        ),
+        oob_mode=SKIP,
+    )
+    columns = nl.ndarray((width, size), nl.float32, buffer=nl.psum)
+    nisa.nc_transpose(columns, rows)
+    moved = nl.ndarray((width, size), nl.float32, buffer=nl.sbuf)
+    nisa.tensor_copy(moved, columns, engine=nisa.vector_engine)
+    return moved
+
+
+def affinity_of(affinities, token, expert, count):
+    """The affinities of tokens to an expert, at token * E + expert of the flat table."""
+    size = token.shape[0]
+    flat = nl.ndarray((size, 1), nl.int32, buffer=nl.sbuf)
+    spread = nl.ndarray((size, 1), nl.int32, buffer=nl.sbuf)
+    nisa.nc_stream_shuffle(dst=spread[0:size], src=expert, shuffle_mask=[0] * 32)
+    nisa.scalar_tensor_tensor(
+        dst=flat, data=token, op0=nl.multiply, operand0=float(count), op1=nl.add, operand1=spread
+    )
+    scale = nl.ndarray((size, 1), nl.float32, buffer=nl.sbuf)
+    nisa.memset(scale, 0.0)
+    nisa.dma_copy(
+        dst=scale,
+        src=affinities.ap([[1, size], [1, 1]], vector_offset=flat),
+        oob_mode=nisa.oob_mode.skip,
+    )
+    return scale
+
+
 def blockwise(hidden, weights, affinities, positions, experts, out_init):
     """For each block: gather tokens, multiply by its expert's weights, scale, add to the output.
 
@@ -20,7 +58,6 @@ def blockwise(hidden, weights, affinities, positions, experts, out_init):
     Positions of padding are -1.
     """
     tokens, width = hidden.shape
-    count = weights.shape[0]
     blocks = experts.shape[0]
     size = positions.shape[0] // blocks
     out = nl.ndarray((tokens, width), nl.float32, buffer=nl.shared_hbm, name="moe_out")
@@ -33,15 +70,6 @@ def blockwise(hidden, weights, affinities, positions, experts, out_init):
     for b in nl.sequential_range(blocks):
         token = indices.ap(pattern=[[blocks, size], [1, 1]], offset=b)
         expert = which[0, b]
-        rows = nl.ndarray((size, width), hidden.dtype, buffer=nl.sbuf)
-        nisa.memset(dst=rows, value=0)
-        nisa.dma_copy(
-            dst=rows[...],
-            src=hidden.ap(
-                pattern=[[width, size], [1, width]], offset=0, vector_offset=token, indirect_dim=0
-            ),
-            oob_mode=SKIP,
-        )
         weight = nl.ndarray((width, width), weights.dtype, buffer=nl.sbuf)
         nisa.dma_copy(
             dst=weight,
@@ -50,27 +78,9 @@ def blockwise(hidden, weights, affinities, positions, experts, out_init):
             ),
             dge_mode=nisa.constants.dge_mode.unknown,
         )
-        columns = nl.ndarray((width, size), nl.float32, buffer=nl.psum)
-        nisa.nc_transpose(columns, rows)
-        moved = nl.ndarray((width, size), nl.float32, buffer=nl.sbuf)
-        nisa.tensor_copy(moved, columns, engine=nisa.vector_engine)
         product = nl.ndarray((size, width), nl.float32, buffer=nl.psum)
-        nisa.nc_matmul(product, moved, weight)
-        # Affinity of (token, expert) in the flat table: token * E + expert.
-        flat = nl.ndarray((size, 1), nl.int32, buffer=nl.sbuf)
-        spread = nl.ndarray((size, 1), nl.int32, buffer=nl.sbuf)
-        nisa.nc_stream_shuffle(dst=spread[0:size], src=which[0:1, b : b + 1], shuffle_mask=[0] * 32)
-        nisa.scalar_tensor_tensor(
-            dst=flat, data=token, op0=nl.multiply, operand0=float(count), op1=nl.add,
-            operand1=spread,
-        )  # fmt: skip
-        scale = nl.ndarray((size, 1), nl.float32, buffer=nl.sbuf)
-        nisa.memset(scale, 0.0)
-        nisa.dma_copy(
-            dst=scale,
-            src=affinities.ap([[1, size], [1, 1]], vector_offset=flat),
-            oob_mode=nisa.oob_mode.skip,
-        )
+        nisa.nc_matmul(product, gathered(hidden, token), weight)
+        scale = affinity_of(affinities, token, which[0:1, b : b + 1], weights.shape[0])
         scaled = nl.ndarray((size, width), nl.float32, buffer=nl.sbuf)
         nisa.activation(dst=scaled, op=nl.copy, data=product, scale=scale)
         target = out.ap([[width, size], [1, width]], 0, vector_offset=token)

@@ -30,6 +30,37 @@ def quantize(src, dtype, scales, slot: int) -> QuantizedTile:
     return QuantizedTile(data=data, scale=view)
 
 
+def spread_scales(scales):
+    """Scales [16, …] from HBM, four rows in each quadrant of a tile."""
+    tile = nl.ndarray((PMAX, *scales.shape[1:]), nl.uint8, buffer=nl.sbuf)
+    nisa.memset(dst=tile, value=0)
+    for quadrant in nl.static_range(4):
+        nisa.dma_copy(
+            dst=tile[32 * quadrant : 32 * quadrant + 4, :, :],
+            src=scales[4 * quadrant : 4 * quadrant + 4, :, :],
+        )
+    return tile
+
+
+def project_down(hidden_mx, w_down, w_down_scale, bias):
+    """Multiply a quantised tile by weights of four-bit floats, and add a row."""
+    rows, t = hidden_mx.data.shape
+    outer = bias.shape[1]
+    down = nl.ndarray((rows, outer), nl.float4_e2m1fn_x4, buffer=nl.sbuf)
+    nisa.dma_copy(down, w_down.reshape((rows, outer)))
+    down_scale = nl.ndarray((rows // 8, outer), nl.uint8, buffer=nl.sbuf)
+    nisa.dma_copy(down_scale, w_down_scale)
+    result = nl.ndarray((t, outer), nl.float32, buffer=nl.psum, address=(0, 5 * 2048))
+    nisa.nc_matmul_mx(result, hidden_mx.data, down, hidden_mx.scale, down_scale, accumulate=False)
+    row = nl.ndarray((1, outer), nl.float32)
+    nisa.dma_copy(row, bias)
+    spread = nl.ndarray((t, outer), nl.float32)
+    nisa.nc_stream_shuffle(dst=spread, src=row, shuffle_mask=[0] * 32)
+    final = nl.ndarray((t, outer), nl.bfloat16)
+    nisa.tensor_tensor(final, result, spread, nl.add)
+    return final
+
+
 def mlp(x, w_up, w_up_scale, w_down, w_down_scale, bias):
     """relu(x w_up) w_down with quantised activations and weights that arrive packed.
 
@@ -38,16 +69,9 @@ def mlp(x, w_up, w_up_scale, w_down, w_down_scale, bias):
     """
     t, h = x.shape
     _, steps, inner = w_up.shape
-    outer = w_down.shape[2]
     weights = nl.ndarray((PMAX, steps, inner), w_up.dtype, buffer=nl.sbuf)
     nisa.dma_copy(dst=weights, src=w_up)
-    weight_scales = nl.ndarray((PMAX, steps, inner), nl.uint8, buffer=nl.sbuf)
-    nisa.memset(dst=weight_scales, value=0)
-    for quadrant in nl.static_range(4):
-        nisa.dma_copy(
-            dst=weight_scales[32 * quadrant : 32 * quadrant + 4, :, :],
-            src=w_up_scale[4 * quadrant : 4 * quadrant + 4, :, :],
-        )
+    weight_scales = spread_scales(w_up_scale)
     scales = nl.ndarray((PMAX, t), nl.uint8, buffer=nl.sbuf, name="x_scales")
     nisa.memset(scales, 0)
     product = nl.ndarray((inner, t), nl.float32, buffer=nl.psum)
@@ -75,20 +99,8 @@ def mlp(x, w_up, w_up_scale, w_down, w_down_scale, bias):
     packed = nl.ndarray((rows, 4 * t), nl.bfloat16, buffer=nl.sbuf)
     nisa.dma_copy(packed, spill.ap([[4 * t, rows], [1, t], [t, 4]]))
     hidden_mx = quantize(packed, nl.float8_e5m2_x4, scales, 3)
-
-    down = nl.ndarray((rows, outer), nl.float4_e2m1fn_x4, buffer=nl.sbuf)
-    nisa.dma_copy(down, w_down.reshape((rows, outer)))
-    down_scale = nl.ndarray((rows // 8, outer), nl.uint8, buffer=nl.sbuf)
-    nisa.dma_copy(down_scale, w_down_scale)
-    result = nl.ndarray((t, outer), nl.float32, buffer=nl.psum, address=(0, 5 * 2048))
-    nisa.nc_matmul_mx(result, hidden_mx.data, down, hidden_mx.scale, down_scale, accumulate=False)
-    row = nl.ndarray((1, outer), nl.float32)
-    nisa.dma_copy(row, bias)
-    spread = nl.ndarray((t, outer), nl.float32)
-    nisa.nc_stream_shuffle(dst=spread, src=row, shuffle_mask=[0] * 32)
-    final = nl.ndarray((t, outer), nl.bfloat16)
-    nisa.tensor_tensor(final, result, spread, nl.add)
-    out = nl.ndarray((t, outer), nl.bfloat16, buffer=nl.shared_hbm)
+    final = project_down(hidden_mx, w_down, w_down_scale, bias)
+    out = nl.ndarray(final.shape, nl.bfloat16, buffer=nl.shared_hbm)
     nisa.dma_copy(out, final)
     return out
 

@@ -85,6 +85,38 @@ def square_into(dst: nl.ndarray, src: nl.ndarray) -> None:
     nisa.activation(dst=dst, op=nl.square, data=src)
 
 
+def scaled_by(buffers: Buffers, by: float):
+    """Return a function that scales a tile, with a tile of its own."""
+
+    def apply(data: nl.ndarray) -> nl.ndarray:
+        made = buffers.make(f"scaled_{by:.1f}")
+        nisa.tensor_scalar(made, data, op0=nl.multiply, operand0=by)
+        return made
+
+    return apply
+
+
+def add_through_copies(tile, buffers: Buffers, alpha: float) -> Annotated:
+    """Add one by way of a deep copy: copies of what holds tensors stand for the same memory."""
+    held = Annotated(tile, alpha)
+    assert held.bias is None
+    assert f"{held.x.name}".startswith("pair_")
+    again = copy.deepcopy(held)
+    shallow = copy.copy(buffers)
+    nisa.tensor_scalar(again.x, again.x, nl.add, 1.0)
+    assert shallow.tiles["pair"] is tile
+    return held
+
+
+def check_arguments(x, config: Shape, extras: dict) -> None:
+    assert isinstance(x, nl.ndarray), f"x is {type(x)}"
+    assert isinstance(extras["w"], nl.NkiTensor)
+    assert x.shape == (config.rows, config.cols), f"{x.name}: {x.shape} is not {config}"
+    wide = copy.deepcopy(config).with_rows(rows=config.rows)
+    assert wide == config
+    assert {config: 1}[wide] == 1
+
+
 @nki.jit(mode="auto", debug_kernel=True, show_compiler_tb=True, experimental_flags="none")
 def everything(
     x: nl.ndarray,
@@ -95,27 +127,13 @@ def everything(
     *unused,
     alpha: float = 1.0,
 ) -> tuple[nl.ndarray, ...]:
-    assert isinstance(x, nl.ndarray), f"x is {type(x)}"
-    assert isinstance(extras["w"], nl.NkiTensor)
-    assert x.shape == (config.rows, config.cols), f"{x.name}: {x.shape} is not {config}"
+    check_arguments(x, config, extras)
     buffers = Buffers(config)
-    wide = copy.deepcopy(config).with_rows(rows=config.rows)
-    assert wide == config
-    assert {config: 1}[wide] == 1
     tile = buffers.make("x", x.dtype)
     nisa.dma_copy(dst=tile, src=x)
     weights = buffers.make(name="w")
     nisa.dma_copy(dst=weights, src=extras["w"])
-
-    def scaled(by: float):
-        def apply(data: nl.ndarray) -> nl.ndarray:
-            made = buffers.make(f"scaled_{by:.1f}")
-            nisa.tensor_scalar(made, data, op0=nl.multiply, operand0=by)
-            return made
-
-        return apply
-
-    steps = [scaled(by) for by in (2.0, 0.5, alpha)]
+    steps = [scaled_by(buffers, by) for by in (2.0, 0.5, alpha)]
     data = functools.reduce(lambda value, step: step(value), steps, tile)
     names = sorted(name for name in buffers.tiles if name.startswith("scaled"))
     assert len(names) == len({2.0, 0.5, alpha})
@@ -128,14 +146,7 @@ def everything(
         row = nl.ndarray((config.rows, 1), bias.dtype)
         nisa.dma_copy(row, bias)
         nisa.tensor_scalar(pair.first, pair.first, nl.add, row)
-    held = Annotated(pair.first, alpha)
-    assert held.bias is None
-    assert f"{held.x.name}".startswith("pair_")
-    # Copies of tensors and of what holds them stand for the same memory.
-    again = copy.deepcopy(held)
-    shallow = copy.copy(buffers)
-    nisa.tensor_scalar(again.x, again.x, nl.add, 1.0)
-    assert shallow.tiles["pair"] is pair.first
+    held = add_through_copies(pair.first, buffers, alpha)
     out = nl.ndarray((config.rows, config.cols), nl.float32, buffer=nl.shared_hbm, name="out")
     try:
         nisa.dma_copy(dst=out, src=held.x)

@@ -29,6 +29,19 @@ def on_ranks(kernel, inputs, lnc=1, on="trn2"):
     return [run.outputs for run in with_data]
 
 
+def multiply_piece(piece, weights, target):
+    """Multiply the rows of a piece in HBM, loaded transposed, by weights in SBUF."""
+    part, k = piece.shape
+    n = weights.shape[1]
+    tile = nl.ndarray((k, part), piece.dtype)
+    nisa.dma_transpose(dst=tile, src=piece)
+    product = nl.ndarray((part, n), nl.float32, buffer=nl.psum)
+    nisa.nc_matmul(dst=product, stationary=tile, moving=weights)
+    done = nl.ndarray((part, n), nl.float32)
+    nisa.tensor_copy(dst=done, src=product)
+    nisa.dma_copy(dst=target, src=done)
+
+
 def gathered_matmul(x, w, ranks: int, channels: int):
     """Rows of x of all ranks times w: each ring step sends on what the step before brought."""
     rows, k = x.shape
@@ -40,11 +53,9 @@ def gathered_matmul(x, w, ranks: int, channels: int):
     part = rows // channels
     weights = nl.ndarray((k, n), w.dtype, buffer=nl.sbuf)
     nisa.dma_copy(dst=weights, src=w)
+    make = {"shape": (part, k), "dtype": x.dtype, "buffer": nl.shared_hbm}
     pieces = [
-        [
-            nl.ndarray((part, k), x.dtype, buffer=nl.shared_hbm, name=f"piece_{step}_{c}")
-            for c in range(channels)
-        ]
+        [nl.ndarray(**make, name=f"piece_{step}_{c}") for c in range(channels)]
         for step in range(ranks)
     ]
     for c in range(channels):
@@ -66,19 +77,11 @@ def gathered_matmul(x, w, ranks: int, channels: int):
             owner = ncc.collective_permute_implicit_current_processing_rank_id(
                 iteration_id=step, channel_id=c, replica_group=group
             )
-            tile = nl.ndarray((k, part), x.dtype)
-            nisa.dma_transpose(dst=tile, src=pieces[step][c])
-            product = nl.ndarray((part, n), nl.float32, buffer=nl.psum)
-            nisa.nc_matmul(dst=product, stationary=tile, moving=weights)
-            done = nl.ndarray((part, n), nl.float32)
-            nisa.tensor_copy(dst=done, src=product)
-            nisa.dma_copy(
-                dst=blocks.ap(
-                    pattern=[[n, part], [1, n]], offset=c * part * n, scalar_offset=owner,
-                    indirect_dim=0,
-                ),
-                src=done,
+            target = blocks.ap(
+                pattern=[[n, part], [1, n]], offset=c * part * n, scalar_offset=owner,
+                indirect_dim=0,
             )  # fmt: skip
+            multiply_piece(pieces[step][c], weights, target)
     return out
 
 

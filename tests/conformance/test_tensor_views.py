@@ -124,6 +124,37 @@ def test_views_of_hbm_compose(both_ways, dtype):
         assert have.tolist() == want.tolist()
 
 
+def interleaved(view):
+    """The halves of a tile's columns at the even and odd columns of another."""
+    rows, width = view.sizes
+    swapped = nl.ndarray((rows, width), nl.float32)
+    half = width // 2
+    nisa.tensor_copy(View.of(swapped).slice(1, 0, width, 2).get(), view.slice(1, 0, half).get())
+    nisa.tensor_copy(View.of(swapped).slice(1, 1, width, 2).get(), view.slice(1, half, width).get())
+    return swapped
+
+
+def outer_product(view):
+    """Each column of the first half times the first four of the second, by broadcasts."""
+    rows, half = view.sizes[0], view.sizes[1] // 2
+    outer = nl.ndarray((rows, half, 4), nl.float32)
+    nisa.tensor_tensor(
+        outer,
+        view.slice(1, 0, half).expand(2).broadcast(2, 4).get(),
+        view.slice(1, half, half + 4).expand(1).broadcast(1, half).get(),
+        nl.multiply,
+    )
+    return outer.reshape((rows, half * 4))
+
+
+def reversed_columns(tile):
+    rows, width = tile.shape
+    made = nl.ndarray((rows, width), nl.float32)
+    for j in range(width):
+        nisa.tensor_copy(made[:, j : j + 1], tile[:, width - 1 - j])
+    return made
+
+
 def on_chip(x, index):
     """SBUF views as operands of compute: strides, broadcasts, other dtypes, run-time places."""
     rows, width = x.shape
@@ -139,19 +170,8 @@ def on_chip(x, index):
         nisa.dma_copy(out, made)
         outs.append(out)
 
-    half = width // 2
-    swapped = nl.ndarray((rows, width), nl.float32)  # even and odd columns, interleaved halves
-    nisa.tensor_copy(View.of(swapped).slice(1, 0, width, 2).get(), view.slice(1, 0, half).get())
-    nisa.tensor_copy(View.of(swapped).slice(1, 1, width, 2).get(), view.slice(1, half, width).get())
-    keep(swapped)
-    outer = nl.ndarray((rows, half, 4), nl.float32)
-    nisa.tensor_tensor(
-        outer,
-        view.slice(1, 0, half).expand(2).broadcast(2, 4).get(),
-        view.slice(1, half, half + 4).expand(1).broadcast(1, half).get(),
-        nl.multiply,
-    )
-    keep(outer.reshape((rows, half * 4)))
+    keep(interleaved(view))
+    keep(outer_product(view))
     bytes_of = nl.ndarray((rows, width), nl.uint16)  # the upper halves of the floats
     words = View(tile, (rows, width), (2 * width, 2), 1, None, nl.uint16)
     nisa.tensor_copy(bytes_of, words.get())
@@ -169,10 +189,7 @@ def on_chip(x, index):
     lower = nl.ndarray((2, width), nl.float32)  # a start partition through the offset alone
     nisa.tensor_copy(lower, tile.ap(pattern=[[width, 2], [1, width]], offset=32 * width))
     keep(lower)
-    backwards = nl.ndarray((rows, width), nl.float32)
-    for j in range(width):
-        nisa.tensor_copy(backwards[:, j : j + 1], tile[:, width - 1 - j])
-    keep(backwards)
+    keep(reversed_columns(tile))
     return tuple(outs)
 
 
