@@ -260,6 +260,7 @@ def test_partitions_are_not_addressed_at_run_time(in_sbuf):
         tile[index_tile(in_sbuf, [0])]
 
 
-def test_an_on_chip_pattern_stays_inside_its_partitions(in_sbuf):
+def test_an_on_chip_pattern_in_use_stays_inside_its_partitions(in_sbuf):
+    beyond = in_sbuf(numbered(4, 8)).ap([[8, 2], [1, 4]], offset=6)
     with pytest.raises(OutOfBoundsError, match="elements 6 to 9 of a partition"):
-        in_sbuf(numbered(4, 8)).ap([[8, 2], [1, 4]], offset=6)
+        nisa.tensor_copy(nl.ndarray((2, 4), nl.float32), beyond)
