@@ -22,6 +22,11 @@ from emuron.errors import MissingExtraError, UsageError
 
 Numba = bool | str  # True, False, or "auto": in long runs, if numba is installed
 
+# From about so many instructions on, compiled code makes up for its start-up: for being loaded
+# where an earlier process has left it, or else for being compiled.
+_LOAD_FROM = 20_000
+_COMPILE_FROM = 200_000
+
 
 def checked(numba: Numba) -> Numba:
     """Return a choice of numba; raise UsageError for anything but True, False and "auto"."""
@@ -35,6 +40,20 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+def pays(numba: Numba, instructions: int, name: str, *modules: ModuleType) -> bool:
+    """Return whether to run the compiled function on so many instructions."""
+    if numba != "auto":
+        return numba is True
+    if instructions < _LOAD_FROM or not has_numba():
+        return False
+    return instructions >= _COMPILE_FROM or _is_compiled(name, modules)
+
+
+def _is_compiled(name: str, modules: tuple[ModuleType, ...]) -> bool:
+    """Return whether the user's cache holds the compiled function."""
+    return any((_folder() / "__pycache__").glob(f"{_source(name, modules)[0]}.{name}-*.nbi"))
+
+
 @cache
 def compiled(name: str, *modules: ModuleType) -> Callable[..., Any]:
     """Return a function, compiled with the modules it needs; raise MissingExtraError without numba.
@@ -43,8 +62,7 @@ def compiled(name: str, *modules: ModuleType) -> Callable[..., Any]:
     """
     if not has_numba():
         raise MissingExtraError("fast", "the compiled timing engine")
-    text = _text(modules, cached=True)
-    stored = f"emuron_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    stored, text = _source(name, modules)
     try:
         function = getattr(_load(_stored(stored, text), stored), name)
     except OSError:
@@ -54,6 +72,13 @@ def compiled(name: str, *modules: ModuleType) -> Callable[..., Any]:
         function = scope[name]
     made: Callable[..., Any] = function
     return made
+
+
+@cache
+def _source(name: str, modules: tuple[ModuleType, ...]) -> tuple[str, str]:
+    """Return the name under which a function is kept, and its source with all that it needs."""
+    text = _text(modules, cached=True)
+    return f"emuron_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}", text
 
 
 def _text(modules: tuple[ModuleType, ...], *, cached: bool) -> str:
@@ -73,9 +98,13 @@ def _tree(module: ModuleType) -> ast.Module:
     return ast.parse(inspect.getsource(module))
 
 
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emuron"
+
+
 def _stored(name: str, text: str) -> Path:
     """Return the file that holds the text, in the user's cache."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emuron"
+    folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.py"
     if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -26,22 +26,19 @@ from emuron.sim import timing_layout as at
 from emuron.sim.blockers import Blockers
 from emuron.sim.collection import paused_collection
 from emuron.sim.collectives import duration_us
-from emuron.sim.compiled import Numba, checked, compiled, has_numba
+from emuron.sim.compiled import Numba, checked, compiled, pays
 from emuron.sim.dependencies import schedule
 from emuron.sim.footprints import Column
 from emuron.sim.partners import connect
 from emuron.sim.sites import Sites
 from emuron.sim.timing_code import CoreCode
 from emuron.sim.timing_tables import Queues, build_tables
+from emuron.sim.tracker import TRACKING
 from emuron.trace.trace import Trace, TraceBuilder
 
-# From about this many instructions on, compiled code makes up for its start-up.
-_COMPILE_FROM = 200_000
 _NO_LIMIT = 1 << 40  # an HBM share beyond what any core's DMA can use
 
-_compiled = partial(
-    compiled, "simulate", timing_layout, loop_state, loop_skip, transfer_kernel, timing_kernel
-)
+_ENGINE = ("simulate", timing_layout, loop_state, loop_skip, transfer_kernel, timing_kernel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +132,7 @@ class TimingSimulator:
         return _result(queues, tables, (instructions, stands_for), metadata)
 
     def _code(self, sites: Sites, cores: int) -> CoreCode:
-        long = self._numba == "auto" and len(sites) >= _COMPILE_FROM and has_numba()
-        nodes = schedule(sites, numba=long or self._numba is True)
+        nodes = schedule(sites, numba=pays(self._numba, len(sites), *TRACKING))
         return CoreCode(sites, nodes, partial(self._collective_ps, cores), search=self._skip)
 
     def _collective_ps(self, cores: int, cost: CollectiveCost) -> int:
@@ -177,17 +173,14 @@ def _hbm_bytes(program: Program) -> int:
 def simulate(tables: at.Tables, numba: Numba, queues: Queues) -> at.Tables:
     """Run the engine to the end; with numba "auto", compiled if the run is or becomes long."""
     instructions = len(tables.h) // at.EVENT
-    runs_compiled = numba is True
-    if numba == "auto":
-        runs_compiled = instructions >= _COMPILE_FROM and has_numba()
+    runs_compiled = pays(numba, instructions, *_ENGINE)
     tables = _as_arrays(tables) if runs_compiled else _as_lists(tables)
     while True:
-        run = _compiled() if runs_compiled else timing_kernel.simulate
+        run = compiled(*_ENGINE) if runs_compiled else timing_kernel.simulate
         status = run(*tables)
         if status == at.GROW:
             tables = _with_more_history(tables)
-            long = len(tables.h) >= _COMPILE_FROM * at.EVENT
-            if long and numba == "auto" and not runs_compiled and has_numba():
+            if not runs_compiled and pays(numba, len(tables.h) // at.EVENT, *_ENGINE):
                 runs_compiled, tables = True, _as_arrays(tables)
         elif status == at.GROW_STATES:
             more = int(tables.m[at.STATE_SIZE]) * 2 + len(tables.g)

@@ -18,6 +18,9 @@ Seen = list[int]
 Saved = tuple[Ints, Ints]
 Dimension = tuple[LoopIndex, range, dict[int, int], int]  # its issues and sites per iteration
 
+TRACKING = ("track", at)
+"""The function that tracks a run of accesses, as `compiled` takes it."""
+
 _FIRST_ROOM = 1 << 10  # readers, or waits
 
 
@@ -27,7 +30,7 @@ class Tracker:
     def __init__(self, sites: Sites, *, numba: bool = False) -> None:
         self.counters: dict[LoopIndex, int] = {}
         self.sites = sites
-        self._track = compiled("track", at) if numba else at.track
+        self._track = compiled(*TRACKING) if numba else at.track
         self._queues = len(sites.queue_names)
         self._make: type = np.ndarray if numba else list
         rivals = _rivals(sites)
