@@ -185,16 +185,23 @@ def _row_index(made: NkiTensor, axis: int, index: Any) -> AccessPattern:
     return found
 
 
-class Beyond:
-    """Stands for a raw pattern that leaves its storage: it may be made, whatever uses it raises.
+_DESCRIPTION = frozenset({"shape", "strides", "offset", "dtype", "ndim", "size", "buffer", "name"})
 
-    nki-library's output_projection_tkg makes such a pattern in the round that it then leaves out.
+
+class Beyond:
+    """Stands for a raw pattern that leaves its storage: it has a shape; whatever uses it raises.
+
+    nki-library makes such patterns: output_projection_tkg in the round that it then leaves out,
+    bwmm_shard_on_block to ask one for its shape.
     """
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, made: AccessPattern, why: str) -> None:
+        self._made = made
         self._why = why
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Any:
+        if name in _DESCRIPTION:
+            return getattr(self._made, name)
         raise OutOfBoundsError(self._why)
 
     def __getitem__(self, key: object) -> NoReturn:

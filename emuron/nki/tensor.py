@@ -393,7 +393,7 @@ class NkiTensor(AccessPattern):
         try:
             check_pattern(made)
         except OutOfBoundsError as error:
-            return cast(NkiTensor, Beyond(str(error)))
+            return cast(NkiTensor, Beyond(made, str(error)))
         return made
 
     def _axis(self, dim: int, method: str) -> int:

@@ -209,16 +209,17 @@ def test_ap_refuses_a_wrong_partition_step():
         tensor((4, 10)).ap([[5, 4], [1, 10]])
 
 
-def test_a_pattern_beyond_its_storage_may_be_made_but_not_used(active):
+def test_a_pattern_beyond_its_storage_has_a_shape_but_cannot_be_used(active):
     """nki-library's output_projection_tkg makes one in a round that it leaves out."""
     tile = nl.zeros((4, 10), nl.float32)
     beyond = tile.ap([[10, 4], [1, 11]])
+    assert (beyond.shape, beyond.dtype) == ((4, 11), "float32")
     uses = (
         lambda: nisa.tensor_copy(nl.ndarray((4, 11), nl.float32), beyond),
         lambda: nisa.tensor_copy(beyond, nl.zeros((4, 11), nl.float32)),
         lambda: nisa.tensor_scalar(tile, tile, nl.add, beyond),
         lambda: beyond[0:2],
-        lambda: beyond.shape,
+        lambda: beyond.reshape((44,)),
         lambda: active.contents(beyond),
     )
     for use in uses:

@@ -19,8 +19,8 @@ from tools.conformance.records import CaseRecord, read_records
 from tools.conformance.suites import NO_TESTS, VISIBLE, Options, Suite, read_suites
 
 MOST_CASES = 16
-MOST_INSTRUCTIONS = 8_000
-MOST_ELEMENTS = 1 << 24
+MOST_INSTRUCTIONS = 16_000
+MOST_ELEMENTS = 1 << 27
 CASE_SECONDS = 300.0
 OUTCOMES = ("passed", "timed", "failed", "upstream", "skipped")
 _CRASHED = 2
