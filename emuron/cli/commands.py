@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, CommandLine] = MappingProxyType(
         "profile": CommandLine(
             "emuron.cli.profile:profile", "Show where the time of a model goes, layer by layer."
         ),
+        "debug": CommandLine(
+            "emuron.cli.debug:debug", "Find the layer and the cast that make values drift."
+        ),
         "validate": CommandLine(
             "emuron.cli.validate:validate", "Predict a table of measurements and print the error."
         ),

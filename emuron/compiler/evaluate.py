@@ -59,18 +59,30 @@ class Evaluator:
         where possible: each must be an array of its own, and not be used afterwards. Raises
         UsageError for a missing, unknown or misshapen input.
         """
-        run = _Run(self, inputs, donate=donate)
+        run = _Run(self)
+        run.enter(inputs, donate=donate)
         for node in self.graph.nodes:
             run.step(node)
         return run.outputs()
 
     def run_all(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return every node's outputs by the values' names, for the debugger; nothing is freed."""
-        run = _Run(self, inputs, keep=True)
+        run = _Run(self, keep=True)
+        run.enter(inputs)
         for node in self.graph.nodes:
             run.step(node)
         values = (v for node in self.graph.nodes for v in node.outputs)
         return {v.name: self.on_host(run.stored[v], v.type.dtype) for v in values}
+
+    def run_node(self, node: Node, operands: Mapping[Value, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Return one node's stored outputs, its operands given in their stored dtypes.
+
+        A weight is read from the model unless `operands` holds it too.
+        """
+        run = _Run(self, keep=True)
+        run.stored = {v: self.backend.asarray(a) for v, a in operands.items()}
+        run.step(node)
+        return tuple(self.on_host(run.stored[v], v.type.dtype) for v in node.outputs)
 
     def on_host(self, stored: Array, to: DType) -> np.ndarray:
         """Return a stored array as NumPy's, 8-bit floats in their own type."""
@@ -133,26 +145,23 @@ class Evaluator:
 class _Run:
     """The live values of one evaluation."""
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        inputs: Mapping[str, np.ndarray],
-        *,
-        keep: bool = False,
-        donate: bool = False,
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, *, keep: bool = False) -> None:
         self.evaluator = evaluator
         self.backend = evaluator.backend
         self.keep = keep
-        self.donated = frozenset(
-            v
-            for v in evaluator._aliased
-            if donate and v.name in inputs and np.asarray(inputs[v.name]).flags.writeable
-        )
+        self.donated: frozenset[Value] = frozenset()
         self.left = evaluator._uses.copy()
         self.stored: dict[Value, Array] = {}
         self.operands: dict[Value, Array] = {}
-        graph = evaluator.graph
+
+    def enter(self, inputs: Mapping[str, np.ndarray], *, donate: bool = False) -> None:
+        """Take the graph's inputs; the aliased ones are overwritten if they are donated."""
+        self.donated = frozenset(
+            v
+            for v in self.evaluator._aliased
+            if donate and v.name in inputs and np.asarray(inputs[v.name]).flags.writeable
+        )
+        graph = self.evaluator.graph
         unknown = set(inputs) - {v.name for v in graph.inputs}
         missing = {v.name for v in graph.inputs} - set(inputs)
         if unknown or missing:
@@ -215,7 +224,7 @@ class _Run:
         stored_as = value.type.dtype
         contracted = index in op.contracts
         form = self.evaluator.autocast.operand(stored_as) if contracted else stored_as
-        if self.evaluator.is_parameter(value):
+        if self.evaluator.is_parameter(value) and value not in self.stored:
             if op.moves_storage:
                 return self.evaluator.parameter(value, None)
             transposed = contracted and op.name == "linear"

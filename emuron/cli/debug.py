@@ -1,0 +1,170 @@
+"""`emuron debug`: the first layer whose values drift from the framework's, and the cast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emuron.cli.model_options import (
+    Batch,
+    CastMode,
+    CastType,
+    ModelName,
+    On,
+    Seed,
+    Seq,
+    Task,
+    compiled,
+    random_inputs,
+)
+from emuron.cli.output import Json, console, print_json, print_table, progress
+from emuron.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emuron.compiler.debug import CastEffect, Diagnosis, NodeDrift
+
+Bound = Annotated[
+    float, typer.Option("--bound", help="The relative error from which a layer drifts.")
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against", help="An .npz of the framework's values, by layer, node or value name."
+    ),
+]
+Nodes = Annotated[bool, typer.Option("--nodes", help="List every node, not only every layer.")]
+_MOST_CAPTURED_BYTES = 4 << 30
+
+
+def debug(
+    model: ModelName,
+    on: On = None,
+    batch: Batch = None,
+    seq: Seq = None,
+    task: Task = None,
+    autocast: CastMode = None,
+    autocast_type: CastType = None,
+    bound: Bound = 0.01,
+    against: Against = None,
+    nodes: Nodes = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find the first layer whose values drift from the framework's, and the cast that did it.
+
+    The framework's values are the graph's without automatic casts, or those of --against.
+    `emuron debug bert-base-uncased --autocast all --bound 0.02`
+    """
+    from emuron.compiler.debug import debug as diagnose
+
+    options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
+    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
+    captured = _captured(against) if against is not None else None
+    with progress() as bar:
+        bar.add_task("Comparing layer by layer", total=None)
+        made = compiled(model, seed=seed, **options, **casts)
+        found = diagnose(
+            made.graph,
+            random_inputs(made.graph, seed),
+            made.options.autocast,
+            bound=bound,
+            captured=captured,
+            weights=made.weights,
+        )
+    if as_json:
+        print_json({"model": made.name, **_record(found)})
+    else:
+        _print(made.name, found, nodes)
+
+
+def _captured(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file; pickled objects and files beyond 4 GiB are refused."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_CAPTURED_BYTES:
+            raise UsageError(f"{path} holds {size:,} bytes, more than {_MOST_CAPTURED_BYTES:,}.")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UsageError(f"{path} is no .npz file of plain arrays: {error}.") from error
+
+
+def _record(found: Diagnosis) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "bound": found.bound,
+        "first": _finite(asdict(found.first)) if found.first else None,
+        "culprit": _finite(asdict(found.culprit)) if found.culprit else None,
+        "casts": [_finite(asdict(effect)) for effect in found.casts],
+        "layers": [_finite(asdict(layer)) for layer in found.layers()],
+        "nodes": [_finite(asdict(node)) for node in found.nodes],
+    }
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record as JSON can hold it: infinity by name."""
+    return {
+        k: str(v) if isinstance(v, float) and v == float("inf") else v for k, v in record.items()
+    }
+
+
+def _print(name: str, found: Diagnosis, nodes: bool) -> None:
+    rows = found.nodes if nodes else found.layers()
+    largest = max((row.drift for row in rows), default=0.0)
+    print_table(
+        ("layer", "node", "drift", "", "own"),
+        [_cells(row, found, largest) for row in rows],
+        title=f"{name}: relative error against the framework",
+        right=("drift", "own"),
+        whole=("layer", "drift", ""),
+        caption="drift: gathered so far. own: the most that one node of the layer adds by itself.",
+    )
+    if found.first is None or found.culprit is None:
+        console().print(f"No layer drifts beyond {found.bound:g}.")
+        return
+    console().print(
+        f"First beyond {found.bound:g}: {_place(found.first)}, {found.first.drift:.3g}."
+    )
+    console().print(
+        f"Most of it comes from {_place(found.culprit)}, {found.culprit.own:.3g} alone."
+    )
+    if found.casts:
+        print_table(
+            ("cast", "from", "to", "effect alone"),
+            [_cast(effect) for effect in found.casts],
+            title=f"Casts of {found.culprit.node}",
+            right=("effect alone",),
+            whole=("from", "to"),
+        )
+    else:
+        console().print(
+            "No cast of that node explains it: its operands are read as they are stored."
+        )
+
+
+_BAR = 10
+
+
+def _cells(row: NodeDrift, found: Diagnosis, largest: float) -> tuple[object, ...]:
+    share = row.drift / largest if largest not in (0.0, float("inf")) else 0.0
+    bar = "█" * round(_BAR * min(1.0, share)) + (" ◀" if row.drift > found.bound else "")
+    return row.layer or "(top)", row.node, f"{row.drift:.3g}", bar, f"{row.own:.3g}"
+
+
+def _place(drift: NodeDrift) -> str:
+    where = f" in {drift.layer}" if drift.layer else ""
+    return f"{drift.node}{where}{f' ({drift.source})' if drift.source else ''}"
+
+
+def _cast(effect: CastEffect) -> tuple[object, ...]:
+    return effect.cast, effect.from_dtype, effect.to_dtype, f"{effect.error:.3g}"
