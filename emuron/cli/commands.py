@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, CommandLine] = MappingProxyType(
         "profile": CommandLine(
             "emuron.cli.profile:profile", "Show where the time of a model goes, layer by layer."
         ),
+        "compare": CommandLine(
+            "emuron.cli.compare:compare", "Compare instances for a model: time, memory and price."
+        ),
         "debug": CommandLine(
             "emuron.cli.debug:debug", "Find the layer and the cast that make values drift."
         ),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from emuron.compiler.debug import CastEffect, Diagnosis, NodeDrift
+    from emuron.trace.bars_page import BarsPage
 
 Bound = Annotated[
     float, typer.Option("--bound", help="The relative error from which a layer drifts.")
@@ -36,6 +37,7 @@ Against = Annotated[
         "--against", help="An .npz of the framework's values, by layer, node or value name."
     ),
 ]
+ReportPath = Annotated[Path | None, typer.Option("--report", help="Write an HTML page.")]
 Nodes = Annotated[bool, typer.Option("--nodes", help="List every node, not only every layer.")]
 _MOST_CAPTURED_BYTES = 4 << 30
 
@@ -51,6 +53,7 @@ def debug(
     bound: Bound = 0.01,
     against: Against = None,
     nodes: Nodes = False,
+    report: ReportPath = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -75,6 +78,10 @@ def debug(
             captured=captured,
             weights=made.weights,
         )
+    if report is not None:
+        from emuron.trace.bars_page import to_html
+
+        to_html(_page(made.name, found), report)
     if as_json:
         print_json({"model": made.name, **_record(found)})
     else:
@@ -150,6 +157,28 @@ def _print(name: str, found: Diagnosis, nodes: bool) -> None:
         console().print(
             "No cast of that node explains it: its operands are read as they are stored."
         )
+
+
+def _page(name: str, found: Diagnosis) -> BarsPage:
+    from emuron.trace.bars_page import Bar, BarChart, BarsPage
+
+    layers = found.layers()
+    drift = tuple(Bar(x.layer or "(top)", x.drift, x.drift > found.bound) for x in layers)
+    worst = found.culprit.layer if found.culprit is not None else None
+    own = tuple(Bar(x.layer or "(top)", x.own, x.layer == worst) for x in layers)
+    casts = tuple(Bar(f"{c.cast}: {c.from_dtype} to {c.to_dtype}", c.error) for c in found.casts)
+    charts = (
+        BarChart("Drift", "Relative error gathered at the end of each layer.", drift),
+        BarChart("Of each layer's own", "The most that one node adds by itself.", own),
+        *(
+            (BarChart(f"Casts of {found.culprit.node}", "Each rounding by itself.", casts),)
+            if found.culprit is not None and casts
+            else ()
+        ),
+    )
+    first = found.first
+    verdict = f"First beyond {found.bound:g}: {_place(first)}." if first else "No layer drifts."
+    return BarsPage("emuron debugger", name, verdict, charts)
 
 
 _BAR = 10

@@ -6,22 +6,19 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from emuron.trace import quantity
 from emuron.trace.atomic import replacing
 from emuron.trace.charts import Ceilings, RooflinePoint
 from emuron.trace.evidence import Hint
+from emuron.trace.html import render
 from emuron.trace.line_use import LineUse
 from emuron.trace.page import build_page
 from emuron.trace.summary import Summary, summarize
 from emuron.trace.timeline import timeline_data
 from emuron.trace.trace import Trace
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +144,8 @@ def render_html(source: RunReport | Trace) -> str:
     report = as_report(source)
     summary = summarize(report.trace)
     page = build_page(report, summary)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         report=report,
         page=page,
         summary=summary,

@@ -42,3 +42,11 @@ def test_a_file_that_is_no_archive_or_holds_pickles_is_refused(emuron, folder, t
         done = emuron("debug", folder, "--seq", 16, "--against", tmp_path / name)
         assert done.code == 2
         assert "no .npz file of plain arrays" in done.err
+
+
+def test_debug_writes_a_page(emuron, folder, tmp_path):
+    page = tmp_path / "debug.html"
+    emuron("debug", folder, "--seq", 16, "--bound", "0.001", "--report", page)
+    text = page.read_text(encoding="utf-8")
+    assert "First beyond 0.001" in text
+    assert "Casts of" in text
