@@ -15,6 +15,7 @@ from emuron.cli.model_options import (
     On,
     Seed,
     Seq,
+    Strict,
     Task,
     compiled,
     tokenizer_folder,
@@ -33,6 +34,7 @@ def compile_command(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    strict: Strict = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -44,10 +46,10 @@ def compile_command(
     from emuron.trace.quantity import bytes_text
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict}
     with progress() as bar:
         bar.add_task("Compiling and writing", total=None)
-        made = compiled(model, seed=seed, **options, **casts)
+        made = compiled(model, seed=seed, **options)
         path = save(made, output, tokenizer_folder(model))
         summary = made.summary()
     size = sum(file.stat().st_size for file in path.iterdir())

@@ -44,6 +44,10 @@ CastMode = Annotated[
 CastType = Annotated[
     str | None, typer.Option("--autocast-type", help="bf16 (the default), fp16, tf32 or fp8.")
 ]
+Strict = Annotated[
+    bool | None,
+    typer.Option("--strict", help="Refuse operators without a kernel; else the host runs them."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of random inputs and random weights.")]
 
 

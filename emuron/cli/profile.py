@@ -14,6 +14,7 @@ from emuron.cli.model_options import (
     ModelName,
     On,
     Seq,
+    Strict,
     Task,
     compiled,
     make_folder,
@@ -37,6 +38,7 @@ def profile(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    strict: Strict = None,
     output: Output = Path("emuron-profile"),
     as_json: Json = False,
 ) -> None:
@@ -48,10 +50,10 @@ def profile(
     from emuron.trace.terminal import to_rich
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict}
     with progress() as bar:
         bar.add_task("Compiling and timing", total=None)
-        made = compiled(model, weights=False, **options, **casts)
+        made = compiled(model, weights=False, **options)
         summary = made.summary()
         folder = make_folder(output)
         written = write_files(made, folder / "report.html", folder / "timeline.json.gz")

@@ -16,6 +16,7 @@ from emuron.cli.model_options import (
     On,
     Seed,
     Seq,
+    Strict,
     Task,
     compiled,
     random_inputs,
@@ -60,6 +61,7 @@ def run(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    strict: Strict = None,
     fidelity: FidelityName = "operator",
     backend: BackendName = "numpy",
     text: Text = None,
@@ -79,10 +81,10 @@ def run(
     if text and no_data:
         raise UsageError("--no-data computes nothing, so it cannot be given with --text.")
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict}
     with progress() as bar:
         steps = bar.add_task("Compiling and timing", total=2)
-        made = compiled(model, seed=seed, weights=not no_data, **options, **casts)
+        made = compiled(model, seed=seed, weights=not no_data, **options)
         summary = made.summary()
         bar.update(steps, advance=1, description="Computing")
         outputs: dict[str, np.ndarray] = {}

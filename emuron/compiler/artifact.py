@@ -98,7 +98,8 @@ def _write(model: CompiledModel, folder: Path, tokenizer: Path | None) -> None:
     graph = json.dumps(_graph_record(model.graph), indent=1)
     (folder / GRAPH).write_text(graph, encoding="utf-8")
     (folder / GRAPH_TEXT).write_text(to_text(model.graph), encoding="utf-8")
-    (folder / PROGRAM).write_text(model.executable.program.to_text(), encoding="utf-8")
+    text = "\n".join(part.program.to_text() for part in model.executable.programs)
+    (folder / PROGRAM).write_text(text, encoding="utf-8")
     with (folder / PARAMETERS).open("wb") as file:
         _write_parameters(model.graph.parameters, file)
     for name in TOKENIZER_FILES if tokenizer else ():
@@ -124,6 +125,7 @@ def _manifest(model: CompiledModel) -> dict[str, Any]:
             "batch": model.batch,
             "autocast": model.options.autocast.mode,
             "autocast_type": str(model.options.autocast.dtype),
+            "strict": model.options.strict,
         },
         "inputs": {v.name: str(v.type) for v in graph.inputs},
         "outputs": {name: str(v.type) for name, v in outputs},
@@ -221,7 +223,7 @@ def _model(path: Path, manifest: Mapping[str, Any]) -> CompiledModel:
     return CompiledModel(
         graph,
         find_instance(manifest["target"]["instance"]),
-        CompileOptions(cast),
+        CompileOptions(cast, bool(options.get("strict", False))),
         batch,
         name=str(manifest["name"]),
     )

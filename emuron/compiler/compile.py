@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,18 @@ from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
 from emuron.compiler.ops.context import NO_AUTOCAST
-from emuron.compiler.pipeline import CompileOptions, compile_graph, in_dtype, optimize
+from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
 from emuron.errors import CapacityError, UnknownNameError, UsageError
 from emuron.hardware.catalog import instance as find_instance
 from emuron.hardware.instance import Instance
 from emuron.hardware.price import usd_per_million
 from emuron.numerics.backend import Backend, get_backend
+from emuron.numerics.rounding import in_dtype
 from emuron.runtime.device import Device
-from emuron.runtime.executable import Executable
+from emuron.runtime.executable import Executable, HostOp
 from emuron.runtime.latency import Latency
 from emuron.sim.timing import TimingResult
-from emuron.trace.quantity import bytes_text
+from emuron.trace.quantity import bytes_text, share_text
 from emuron.trace.report import Cost, Fidelity, Figure, RunReport
 from emuron.trace.summary import Summary, summarize
 from emuron.trace.trace import Trace
@@ -38,6 +39,7 @@ _MEMORY_NOTE = (
     "engines overlap, so that its time is not that of the other charts."
 )
 FIDELITIES = ("operator", "instruction")
+_PLACES = 3  # named in a warning
 PURCHASES = (("on_demand", "On demand"), ("ri_effective", "Reserved (effective)"))
 
 
@@ -154,15 +156,18 @@ class CompiledModel:
         metadata = {
             **trace.metadata,
             "model": self.graph.name,
-            "sbuf_peak_bytes": self.executable.placement.sbuf_peak_bytes * core.partitions,
-            "psum_peak_bytes": self.executable.placement.psum_peak_bytes * core.partitions,
+            "sbuf_peak_bytes": self.executable.sbuf_peak_bytes * core.partitions,
+            "psum_peak_bytes": self.executable.psum_peak_bytes * core.partitions,
         }
         return replace(trace, metadata=metadata, counters=self._memory_over_program(trace))
 
     def _memory_over_program(self, trace: Trace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return the bytes held on chip along the program's text, stretched over the run."""
+        if len(self.executable.parts) > 1:
+            return {}  # the rows of several programs have no common scale
         partitions = self.instance.chip.core.partitions
-        samples = np.array(self.executable.placement.usage, np.int64).reshape(-1, 3)
+        usage = self.executable.programs[0].placement.usage
+        samples = np.array(usage, np.int64).reshape(-1, 3)
         last = max(1, int(samples[-1, 0])) if len(samples) else 1
         times = samples[:, 0] * trace.total_ps // last
         held = (samples[:, column] * partitions for column in (1, 2))
@@ -188,7 +193,10 @@ class CompiledModel:
             "throughput_per_s": self.throughput_per_s,
             "memory_per_core_bytes": self.memory_per_core_bytes,
             "memory_per_core_limit_bytes": self.device.hbm_per_core_bytes,
-            "sbuf_peak_bytes_per_partition": self.executable.placement.sbuf_peak_bytes,
+            "sbuf_peak_bytes_per_partition": self.executable.sbuf_peak_bytes,
+            "ops_on_device": self.executable.ops_on_device,
+            "flops_on_device": self.executable.flops_on_device,
+            "host_ops": [asdict(op) for op in self.executable.host_ops],
             "mfu": self.usage.mfu,
             "mbu": self.usage.mbu,
             "bound_by": self.usage.verdict.bound_by,
@@ -209,6 +217,7 @@ class CompiledModel:
             ("Framework launch", latency.launch_us),
             ("Program start and drain", latency.floor_us),
             ("Copies to and from the host", latency.copy_in_us + latency.copy_out_us),
+            *((("Operators on the host", latency.host_us),) if latency.host_us else ()),
         )
         parameters = bytes_text(self.executable.parameter_bytes)
         return RunReport(
@@ -230,11 +239,34 @@ class CompiledModel:
             figures=(
                 *(Figure(name, f"{us:.1f} µs") for name, us in parts),
                 Figure("Parameters", parameters, "in device memory of each core"),
+                self._on_device(),
             ),
             costs=self.costs(),
-            notes=(_MEMORY_NOTE,),
+            notes=() if self.executable.host_ops else (_MEMORY_NOTE,),
+            warnings=host_warnings(self.executable.host_ops),
             fidelity=fidelities,
         )
+
+    def _on_device(self) -> Figure:
+        """Return how much of the model runs on the device."""
+        made = self.executable
+        return Figure(
+            "On device",
+            f"{share_text(made.ops_on_device)} of operators",
+            f"{share_text(made.flops_on_device)} of FLOPs",
+        )
+
+
+def host_warnings(ops: tuple[HostOp, ...]) -> tuple[str, ...]:
+    """Return a sentence on each operator that the host computes, with all places it stands at."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for op in ops:
+        places.setdefault((op.name, op.reason), []).append(op.place)
+    return tuple(
+        f"{name} runs on the host, {len(at)} times ({', '.join(dict.fromkeys(at[:_PLACES]))}"
+        f"{' …' if len(at) > _PLACES else ''}): {reason}."
+        for (name, reason), at in places.items()
+    )
 
 
 def compile_model(
@@ -247,15 +279,17 @@ def compile_model(
     autocast: str = "matmult",
     autocast_type: str = "bf16",
     task: str = "",
+    strict: bool = False,
 ) -> CompiledModel:
     """Compile a model for an instance.
 
     `model` is a Graph, an HFModel, a folder or a zoo name (native families), or a PyTorch module
     with its example `inputs`. Raises UnknownNameError for an instance, ModelFileError for a folder
-    that is no model, UnsupportedOpError for an op without a kernel.
+    that is no model. An op without a kernel runs on the host between device programs; with `strict`
+    it is refused with UnsupportedOpError.
     """
     target = find_instance(on)
-    options = CompileOptions(Autocast(autocast, autocast_type))  # type: ignore[arg-type]
+    options = CompileOptions(Autocast(autocast, autocast_type), strict)  # type: ignore[arg-type]
     if isinstance(model, (str, Path)):
         model = open_model(str(model))
     graph = _graph(model, inputs, batch, sequence, task)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from emuron.compiler.graph import Graph, Parameter, Value, verify
+from emuron.compiler.graph import Graph, Node, Parameter, Value, block_hash, verify
+from emuron.compiler.host import host_part, place_of, work
 from emuron.compiler.ops import Autocast
 from emuron.compiler.passes.clean import drop_dead_nodes, share_equal_nodes
 from emuron.compiler.passes.lower import Binding, Lowered, lower
-from emuron.errors import CapacityError
+from emuron.compiler.passes.partition import Part, partition
+from emuron.errors import CapacityError, UnsupportedOpError
 from emuron.hardware.chip import NeuronCore
-from emuron.numerics.dtypes import DType, dtype, float32
-from emuron.numerics.rounding import round_to, widen
-from emuron.runtime.executable import Executable, Image, Port
+from emuron.numerics.dtypes import DType
+from emuron.numerics.rounding import in_dtype
+from emuron.runtime.executable import DevicePart, Executable, Image, Port
 from emuron.sim.memory import Placement, place
 from emuron.sim.timing import TimingSimulator
 
@@ -31,9 +34,13 @@ RESIDENT_SHARES = (0.55, 0.35, 0.15, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """Options of the compiler: `--auto-cast` and `--auto-cast-type` as neuronx-cc has them."""
+    """Options of the compiler: `--auto-cast` and `--auto-cast-type` as neuronx-cc has them.
+
+    With `strict`, an operator without a kernel is refused instead of computed by the host.
+    """
 
     autocast: Autocast = MATMULT
+    strict: bool = False
 
 
 def optimize(graph: Graph, passes: tuple[Callable[[Graph], Graph], ...] = PASSES) -> Graph:
@@ -47,28 +54,110 @@ def optimize(graph: Graph, passes: tuple[Callable[[Graph], Graph], ...] = PASSES
 def compile_graph(graph: Graph, core: NeuronCore, options: CompileOptions) -> Executable:
     """Return the executable of a graph for one core.
 
-    Raises UnsupportedOpError for an op without a kernel and CapacityError if no placement fits.
+    Operators without a kernel run on the host between programs; with `strict` the first one is
+    refused with UnsupportedOpError. Raises CapacityError if no placement fits.
     """
     graph = optimize(graph)
-    lowered, placement = _fastest(graph, core, options)
-    names = dict(zip(graph.outputs, graph.output_names, strict=True))
+    refused: dict[Node, str] = {}
+    while True:
+        parts = partition(graph, refused)
+        programs = _programs(parts, core, options)
+        found = {node: why for made in programs.values() for node, why in made.refused.items()}
+        if not found:
+            break
+        refused.update(found)
+        if options.strict:
+            raise _refusal(*next(iter(refused.items())))
     return Executable(
         graph.name,
-        lowered.program,
-        placement,
-        tuple(_port(b, {v: v.name for v in graph.inputs}) for b in lowered.inputs),
-        tuple(_port(b, names) for b in lowered.outputs),
-        _images(graph, lowered),
+        tuple(
+            host_part(part.graph, options.autocast, refused)
+            if part.on_host
+            else programs[part].device_part(part.graph)
+            for part in parts
+        ),
+        {v.name: v.shape for v in graph.inputs},
+        dict(zip(graph.output_names, (v.name for v in graph.outputs), strict=True)),
         {graph.output_names[o]: graph.inputs[i].name for o, i in graph.aliases.items()},
+        len(graph.nodes),
+        sum(work(node).flops for node in graph.nodes),
     )
 
 
-def _fastest(graph: Graph, core: NeuronCore, options: CompileOptions) -> tuple[Lowered, Placement]:
+def _refusal(node: Node, why: str) -> UnsupportedOpError:
+    return UnsupportedOpError(
+        f"{node.op.name} at {place_of(node)}: {why}. Without --strict it runs on the host."
+    )
+
+
+def _programs(
+    parts: Sequence[Part], core: NeuronCore, options: CompileOptions
+) -> dict[Part, _Compiled]:
+    """Return the program of each part on the device; parts that are equal share one."""
+    keys = {part: _key(part.graph) for part in parts if not part.on_host}
+    uses = Counter(keys.values())
+    made: dict[str, _Compiled] = {}
+    for part, key in keys.items():
+        if key not in made:
+            made[key] = _fastest(part.graph, core, options, shared=uses[key] > 1)
+    return {part: made[key] for part, key in keys.items()}
+
+
+def _key(graph: Graph) -> str:
+    weights = (p.value for p in graph.parameters)
+    return block_hash(graph.nodes, graph.outputs, weights) + str(graph.aliases)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compiled:
+    """The program of a graph; it stands for every graph that is wired alike."""
+
+    graph: Graph
+    lowered: Lowered
+    placement: Placement | None  # None where nodes were refused
+
+    @property
+    def refused(self) -> dict[Node, str]:
+        """The nodes that have no kernel, and why."""
+        return self.lowered.refused
+
+    def device_part(self, graph: Graph) -> DevicePart:
+        """Return the program with the ports and parameters of a graph that is wired alike."""
+        assert self.placement is not None
+        stands_for = dict(zip(_values(self.graph), _values(graph), strict=True))
+        parameters = {p.value: p for p in graph.parameters}
+        lowered = self.lowered
+        return DevicePart(
+            graph.name,
+            lowered.program,
+            self.placement,
+            tuple(_port(b, stands_for) for b in lowered.inputs),
+            tuple(_port(b, stands_for) for b in lowered.outputs),
+            (
+                *(
+                    Image(b.tensor, _Loader(tuple(parameters[stands_for[v]] for v in b.values), b))
+                    for b in lowered.parameters
+                ),
+                *(Image(t, _Constant(a, t.dtype)) for t, a in lowered.constants.items()),
+            ),
+            {graph.outputs[o].name: graph.inputs[i].name for o, i in graph.aliases.items()},
+        )
+
+
+def _values(graph: Graph) -> list[Value]:
+    """Return the values of a graph in an order that graphs wired alike share."""
+    read = (v for node in graph.nodes for v in (*node.inputs, *node.outputs))
+    return list(dict.fromkeys((*read, *graph.inputs, *graph.outputs)))
+
+
+def _fastest(graph: Graph, core: NeuronCore, options: CompileOptions, shared: bool) -> _Compiled:
     """Return the quickest program among those with different shares of resident values."""
     usable = core.sbuf_usable_bytes_per_partition
-    best: tuple[int, Lowered, Placement] | None = None
+    best: tuple[int, _Compiled] | None = None
     for share in RESIDENT_SHARES:
-        lowered = lower(graph, core, options.autocast, int(usable * share))
+        lowered = lower(graph, core, options.autocast, int(usable * share), shared=shared)
+        if lowered.refused:
+            return _Compiled(graph, lowered, None)
         try:
             placement = place(lowered.program)
         except CapacityError:
@@ -78,24 +167,14 @@ def _fastest(graph: Graph, core: NeuronCore, options: CompileOptions) -> tuple[L
         total_ps = TimingSimulator(core).run(lowered.program, collect=False).total_ps
         if best is not None and total_ps >= best[0]:
             break
-        best = (total_ps, lowered, placement)
+        best = (total_ps, _Compiled(graph, lowered, placement))
     assert best is not None
-    return best[1:]
+    return best[1]
 
 
-def _port(binding: Binding, names: Mapping[Value, str]) -> Port:
-    shapes = tuple(v.shape for v in binding.values)
-    return Port(binding.tensor, tuple(names[v] for v in binding.values), shapes, binding.dtype)
-
-
-def _images(graph: Graph, lowered: Lowered) -> tuple[Image, ...]:
-    parameters = {p.value: p for p in graph.parameters}
-    weights = [
-        Image(b.tensor, _Loader(tuple(parameters[v] for v in b.values), b))
-        for b in lowered.parameters
-    ]
-    constants = [Image(t, _Constant(a, t.dtype)) for t, a in lowered.constants.items()]
-    return (*weights, *constants)
+def _port(binding: Binding, stands_for: Mapping[Value, Value]) -> Port:
+    names = tuple(stands_for[v].name for v in binding.values)
+    return Port(binding.tensor, names, tuple(v.shape for v in binding.values), binding.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,14 +201,3 @@ class _Constant:
 
     def __call__(self) -> np.ndarray:
         return in_dtype(self.array, self.dtype)
-
-
-def in_dtype(array: np.ndarray, wanted: DType) -> np.ndarray:
-    """Return an array rounded to another dtype (float64 through float32)."""
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    found = dtype(array.dtype)
-    if found == wanted:
-        return array
-    working = array if found == float32 else widen(array, found)
-    return round_to(working, wanted)

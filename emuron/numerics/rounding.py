@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from emuron.errors import UsageError
 from emuron.numerics.dtypes import DType, bfloat16, float8_e4m3fn, float16, float32, tfloat32
+from emuron.numerics.dtypes import dtype as to_dtype
 from emuron.numerics.float_codes import encode, encode_by_table, encode_half, value_of_code
 from emuron.numerics.random_bits import random_bits
 
@@ -208,3 +209,14 @@ def _to_integer(x: npt.NDArray[np.float32], dtype: DType, nan_to_int: int) -> np
     stored = np.where(too_large, 0.0, rounded).astype(dtype.np)
     stored[too_large] = dtype.max
     return stored
+
+
+def in_dtype(array: np.ndarray, wanted: DType) -> np.ndarray:
+    """Return an array rounded to another dtype (float64 through float32)."""
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    found = to_dtype(array.dtype)
+    if found == wanted:
+        return array
+    working = array if found == float32 else widen(array, found)
+    return round_to(working, wanted)

@@ -17,7 +17,7 @@ from emuron.hardware.catalog import instance as find_instance
 from emuron.hardware.instance import Instance
 from emuron.numerics.dtypes import DType, dtype
 from emuron.planner.measurements import Measurement
-from emuron.runtime.latency import Latency, latency_of
+from emuron.runtime.latency import Latency, Work, latency_of
 
 _UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
@@ -90,20 +90,11 @@ class _Configuration:
     autocast_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """What the latency of a configuration follows from."""
-
-    device_ps: int
-    input_bytes: int
-    output_bytes: int
-
-
 class Predictor:
     """Predicts measurements of encoders; compiles each configuration once."""
 
     def __init__(self) -> None:
-        self._timed: dict[_Configuration, _Timed | EmuronError] = {}
+        self._timed: dict[_Configuration, Work | EmuronError] = {}
 
     def predict(self, row: Measurement) -> Prediction:
         """Return the prediction of one row, or a note that says why there is none."""
@@ -119,8 +110,7 @@ class Predictor:
         Raises an EmuronError that says why there is none.
         """
         target = _target(row)
-        timed = self._time(_configuration(row, target)[0], target)
-        latency = latency_of(target, timed.device_ps, timed.input_bytes, timed.output_bytes)
+        latency = latency_of(target, self._time(_configuration(row, target)[0], target))
         return latency if row.cores is None else replace(latency, cores=row.cores)
 
     def _predict(self, row: Measurement) -> tuple[float, list[str]]:
@@ -130,7 +120,7 @@ class Predictor:
         value = _value(row, self.latency(row), configuration.batch)
         return value, [*notes, *_doubts(row, target)]
 
-    def _time(self, configuration: _Configuration, target: Instance) -> _Timed:
+    def _time(self, configuration: _Configuration, target: Instance) -> Work:
         if configuration not in self._timed:
             try:
                 self._timed[configuration] = _compile(configuration, target)
@@ -258,7 +248,7 @@ def _check_metric(row: Measurement) -> None:
         raise UsageError(f"a measured {row.metric} of {row.value:g} cannot be right")
 
 
-def _compile(wanted: _Configuration, target: Instance) -> _Timed:
+def _compile(wanted: _Configuration, target: Instance) -> Work:
     model = replace(open_model(wanted.model, weights=False), dtype=wanted.precision)
     compiled = compile_model(
         model,
@@ -268,8 +258,7 @@ def _compile(wanted: _Configuration, target: Instance) -> _Timed:
         autocast=wanted.autocast,
         autocast_type=wanted.autocast_type,
     )
-    program = compiled.executable
-    return _Timed(compiled.timing.total_ps, program.input_bytes, program.output_bytes)
+    return compiled.device.work(compiled.executable)
 
 
 def _doubts(row: Measurement, target: Instance) -> list[str]:

@@ -8,14 +8,18 @@ import numpy as np
 
 from emuron.errors import CapacityError, UsageError
 from emuron.hardware.instance import Instance
+from emuron.isa.program import Program
 from emuron.numerics.dtypes import dtype, float32
 from emuron.numerics.rounding import round_to, widen
-from emuron.runtime.executable import Executable, Port
-from emuron.runtime.latency import Latency, latency_of
+from emuron.runtime.executable import DevicePart, Executable, Port
+from emuron.runtime.latency import Latency, Work, host_us, latency_of
+from emuron.runtime.turns import Turn, in_turns
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine
 from emuron.sim.timing import TimingResult, TimingSimulator
 from emuron.trace.quantity import bytes_text
+
+_PS_PER_US = 1_000_000
 
 
 class Device:
@@ -24,8 +28,9 @@ class Device:
     def __init__(self, instance: Instance, backend: str = "numpy") -> None:
         self.instance = instance
         self.backend = backend
-        self._machines: dict[Executable, Machine] = {}
-        self._timings: dict[Executable, TimingResult] = {}
+        self._machines: dict[DevicePart, Machine] = {}
+        self._timings: dict[Program, TimingResult] = {}
+        self._sums: dict[Executable, TimingResult] = {}
 
     @property
     def hbm_per_core_bytes(self) -> int:
@@ -45,71 +50,113 @@ class Device:
 
     def load(self, executable: Executable) -> None:
         """Write parameters into the memory of a core; raises CapacityError if they do not fit."""
-        if executable in self._machines:
-            return
         self.check_fits(executable)
-        machine = Machine(executable.program.core, self.backend)
-        for image in executable.parameters:
-            machine.write(image.tensor, image.load())
-        self._machines[executable] = machine
+        for part in executable.programs:
+            if part in self._machines:
+                continue
+            machine = Machine(part.program.core, self.backend)
+            for image in part.parameters:
+                machine.write(image.tensor, image.load())
+            self._machines[part] = machine
 
     def run(
         self, executable: Executable, inputs: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Return the outputs by name, executed instruction by instruction.
 
-        Raises UsageError for missing, unknown or misshapen inputs.
+        Values pass between parts as they are stored. Raises UsageError for missing, unknown or
+        misshapen inputs.
         """
         self.load(executable)
-        machine = self._machines[executable]
-        _check_names(executable, inputs)
-        for port in executable.inputs:
-            machine.write(port.tensor, _gather(port, inputs))
-        FunctionalSimulator(machine).run(executable.program)
+        _check_inputs(executable, inputs)
+        values = dict(inputs)
+        for part in executable.parts:
+            if isinstance(part, DevicePart):
+                values.update(self._run(part, values))
+            else:
+                values.update(part.compute(values))
+        return {name: values[value] for name, value in executable.outputs.items()}
+
+    def _run(self, part: DevicePart, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        machine = self._machines[part]
+        for port in part.inputs:
+            machine.write(port.tensor, _gather(port, values))
+        FunctionalSimulator(machine).run(part.program)
         outputs: dict[str, np.ndarray] = {}
-        for port in executable.outputs:
+        for port in part.outputs:
             flat = np.asarray(machine.read(port.tensor)).reshape(len(port.names), -1)
             for name, shape, row in zip(port.names, port.shapes, flat, strict=True):
                 outputs[name] = row.reshape(shape).copy()
         return outputs
 
     def time(self, executable: Executable) -> TimingResult:
-        """Return when everything happens on one core while all cores of the chip do the same."""
-        found = self._timings.get(executable)
+        """Return when everything happens on one core while all cores of the chip do the same.
+
+        Where the host computes operators, the trace shows its turns, with launches and copies.
+        """
+        found = self._sums.get(executable)
         if found is None:
+            found = self._sums[executable] = self._time(executable)
+        return found
+
+    def _time(self, executable: Executable) -> TimingResult:
+        if len(executable.parts) == len(executable.programs) == 1:
+            return self._time_program(executable.programs[0].program)
+        turns = []
+        for part in executable.parts:
+            if isinstance(part, DevicePart):
+                timing = self._time_program(part.program)
+                work = Work(0, part.input_bytes, part.output_bytes)
+                around_us = latency_of(self.instance, work).total_us
+            else:
+                timing = None
+                around_us = host_us(self.instance.host, part.ops)
+            turns.append(Turn(part.name, round(around_us * _PS_PER_US), timing))
+        return in_turns(turns)
+
+    def _time_program(self, program: Program) -> TimingResult:
+        if program not in self._timings:
             chip = self.instance.chip
             sharing = max(1, chip.cores // chip.hbm_stacks) if chip.hbm_stacks else chip.cores
-            simulator = TimingSimulator(chip, sharing=sharing)
-            found = self._timings[executable] = simulator.run(executable.program)
-        return found
+            self._timings[program] = TimingSimulator(chip, sharing=sharing).run(program)
+        return self._timings[program]
+
+    def work(self, executable: Executable) -> Work:
+        """Return what one inference asks of a core and of the host."""
+        times = (self._time_program(part.program).total_ps for part in executable.programs)
+        return Work(
+            sum(times),
+            executable.input_bytes,
+            executable.output_bytes,
+            len(executable.programs),
+            executable.host_ops,
+        )
 
     def latency(self, executable: Executable) -> Latency:
         """Return what one inference takes, host included."""
-        total_ps = self.time(executable).total_ps
-        return latency_of(self.instance, total_ps, executable.input_bytes, executable.output_bytes)
+        return latency_of(self.instance, self.work(executable))
 
 
-def _check_names(executable: Executable, inputs: Mapping[str, np.ndarray]) -> None:
-    known = {name for port in executable.inputs for name in port.names}
-    missing, unknown = sorted(known - set(inputs)), sorted(set(inputs) - known)
+def _check_inputs(executable: Executable, inputs: Mapping[str, np.ndarray]) -> None:
+    known = executable.inputs
+    missing, unknown = sorted(set(known) - set(inputs)), sorted(set(inputs) - set(known))
     if missing or unknown:
         raise UsageError(
             f"{executable.name} takes the inputs {', '.join(sorted(known))}; "
             f"missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}."
         )
-
-
-def _gather(port: Port, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the data of a port in its stored dtype."""
-    parts = []
-    for name, shape in zip(port.names, port.shapes, strict=True):
-        array = np.asarray(inputs[name])
-        if array.shape != shape:
+    for name, shape in known.items():
+        found = np.asarray(inputs[name]).shape
+        if found != shape:
             raise UsageError(
-                f"Input {name} has shape {list(array.shape)}, but the executable was compiled for "
+                f"Input {name} has shape {list(found)}, but the executable was compiled for "
                 f"{list(shape)}. Pad the input, or compile for its shape."
             )
-        parts.append(stored_as(array, port).reshape(-1))
+
+
+def _gather(port: Port, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the data of a port in its stored dtype."""
+    parts = [stored_as(np.asarray(values[name]), port).reshape(-1) for name in port.names]
     return np.concatenate(parts).reshape(port.tensor.shape)
 
 

@@ -1,4 +1,4 @@
-"""Executables: a program with what must lie in HBM before it runs."""
+"""Executables: programs of one core, what the host computes between them, and their data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emuron.sim.memory import Placement
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Port:
-    """An HBM tensor that holds named inputs or outputs, one after another.
+    """An HBM tensor that holds named values, one after another.
 
     `shapes` are those of the names; `dtype` is what their data is rounded to on the way in.
     """
@@ -35,8 +35,11 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Executable:
-    """One core's program, its placement on chip, its ports and its parameters."""
+class DevicePart:
+    """One program with its placement on chip, its ports and its parameters.
+
+    `aliases` maps the values that leave in the memory of one that entered to that one.
+    """
 
     name: str
     program: Program
@@ -64,8 +67,101 @@ class Executable:
 
     @property
     def hbm_bytes(self) -> int:
-        """Bytes of HBM that one core needs: parameters, inputs, outputs and scratch."""
+        """Bytes of HBM that the part needs: parameters, inputs, outputs and scratch."""
         return sum(t.nbytes for t in self.program.tensors if not t.buffer.is_on_chip)
+
+
+@dataclass(frozen=True, slots=True)
+class HostOp:
+    """An operator that the host computes: where it stands in the model, its work, and why."""
+
+    name: str
+    place: str
+    flops: int
+    bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostPart:
+    """Operators that the host computes between two programs.
+
+    `compute` takes the values named `inputs` as the parts before store them and returns others in
+    the same way.
+    """
+
+    name: str
+    ops: tuple[HostOp, ...]
+    inputs: tuple[str, ...]
+    compute: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Executable:
+    """What one core runs: programs, and what the host computes between them.
+
+    `inputs` names what is given to a run and its shape, `outputs` maps the outputs to the values
+    of the parts; `aliases` maps the outputs that take over an input's memory to that input. `ops`
+    and `flops` count the model's operators and their work, wherever they run.
+    """
+
+    name: str
+    parts: tuple[DevicePart | HostPart, ...]
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    ops: int = 0
+    flops: int = 0
+
+    @property
+    def programs(self) -> tuple[DevicePart, ...]:
+        """The parts that run on the device."""
+        return tuple(part for part in self.parts if isinstance(part, DevicePart))
+
+    @property
+    def host_ops(self) -> tuple[HostOp, ...]:
+        """The operators that the host computes."""
+        return tuple(op for part in self.parts if isinstance(part, HostPart) for op in part.ops)
+
+    @property
+    def ops_on_device(self) -> float:
+        """The share of the operators that run on the device."""
+        return 1 - len(self.host_ops) / self.ops if self.ops else 1.0
+
+    @property
+    def flops_on_device(self) -> float:
+        """The share of the work that is done on the device."""
+        return 1 - sum(op.flops for op in self.host_ops) / self.flops if self.flops else 1.0
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of parameters and constants in HBM."""
+        return sum(part.parameter_bytes for part in self.programs)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes that one run copies to the device, for all programs."""
+        return sum(part.input_bytes for part in self.programs)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes that one run copies from the device, for all programs."""
+        return sum(part.output_bytes for part in self.programs)
+
+    @property
+    def hbm_bytes(self) -> int:
+        """Bytes of HBM that one core needs; the programs are loaded side by side."""
+        return sum(part.hbm_bytes for part in self.programs)
+
+    @property
+    def sbuf_peak_bytes(self) -> int:
+        """Bytes of SBUF in each partition that the largest program holds at once."""
+        return max((part.placement.sbuf_peak_bytes for part in self.programs), default=0)
+
+    @property
+    def psum_peak_bytes(self) -> int:
+        """Bytes of PSUM in each partition that the largest program holds at once."""
+        return max((part.placement.psum_peak_bytes for part in self.programs), default=0)
 
 
 def _bytes(port: Port, kept: set[str]) -> int:

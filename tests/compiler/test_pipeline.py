@@ -11,10 +11,11 @@ import pytest
 from emuron.compiler.frontends.hf import HFModel
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
-from emuron.compiler.pipeline import CompileOptions, compile_graph, in_dtype, optimize
+from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
 from emuron.errors import EmuronError
 from emuron.hardware.catalog import instance
 from emuron.numerics.dtypes import bfloat16, float32
+from emuron.numerics.rounding import in_dtype
 
 CORE = instance("inf2.xlarge").chip.core
 Make = Callable[..., HFModel]
@@ -31,11 +32,11 @@ def test_a_pass_that_breaks_the_graph_is_found_out(bert: Make) -> None:
 def test_ports_carry_the_names_and_shapes_of_the_graph(llama: Make) -> None:
     graph = llama().decode_graph(1, 32)
     executable = compile_graph(graph, CORE, CompileOptions())
-    names = {
-        n: s for port in executable.inputs for n, s in zip(port.names, port.shapes, strict=True)
-    }
+    (part,) = executable.programs
+    names = {n: s for port in part.inputs for n, s in zip(port.names, port.shapes, strict=True)}
     assert names == {v.name: v.shape for v in graph.inputs}
-    assert {n for port in executable.outputs for n in port.names} == set(graph.output_names)
+    assert set(executable.outputs) == set(graph.output_names)
+    assert {n for port in part.outputs for n in port.names} == set(executable.outputs.values())
     assert executable.aliases == {n: n for n in names if "_cache." in n}
 
 
@@ -52,7 +53,7 @@ def test_weights_of_products_are_stored_as_they_are_read(bert: Make) -> None:
 
 def test_what_is_loaded_fills_its_tensor(bert: Make) -> None:
     executable = compile_graph(bert().encoder_graph(1, 8), CORE, CompileOptions())
-    for image in executable.parameters:
+    for image in executable.programs[0].parameters:
         array = image.load()
         assert array.shape == image.tensor.shape
         assert array.dtype == image.tensor.dtype.np

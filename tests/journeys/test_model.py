@@ -105,6 +105,6 @@ def test_an_operator_without_a_kernel_is_named_with_its_source_line():
         (y,) = builder.append(find_op("cumulative")(0), x)
     builder.output("y", y)
     graph: Graph = builder.finish()
-    model = compile_model(graph, on="inf2.xlarge")
+    model = compile_model(graph, on="inf2.xlarge", strict=True)
     with pytest.raises(UnsupportedOpError, match=r"cumulative at model\.py:12"):
         _ = model.timing

@@ -69,5 +69,5 @@ def test_a_program_is_timed_once() -> None:
 
 
 def test_float64_and_narrower_integers_are_stored_in_the_ports_dtype() -> None:
-    port = table().inputs[0]
+    port = table().programs[0].inputs[0]
     assert stored_as(np.array([[1, 2, 3, 4]], np.int64), port).dtype == np.int32

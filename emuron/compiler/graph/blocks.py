@@ -70,7 +70,7 @@ def block_hash(
         reads = [numbers[v] for v in node.inputs]
         writes = [(numbers[v], str(v.type)) for v in node.outputs]
         lines.append(f"{writes} = {op_text(node.op)}{reads}")
-    lines.append(f"outputs {[numbers[v] for v in outputs]}")
+    lines.append(f"outputs {[numbers.get(v, str(v.type)) for v in outputs]}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -48,6 +48,10 @@ class Op:
         """Return how a weight operand lies in HBM, or None for its own row-major form."""
         return None
 
+    def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int:
+        """Return the arithmetic of the op: by default one operation for each element it writes."""
+        return 0 if self.moves_storage else sum(t.elements for t in outputs)
+
     @classmethod
     def examples(cls) -> tuple[Any, ...]:
         """Return small input specifications (Example) for the automatic tests."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,6 +90,12 @@ class Attention(Op):
         if self.positioned:
             require_integer(types[-1], "positions")
             require_shape(types[-1], (q.shape[0], q.shape[2]), "positions")
+
+    def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int:
+        """Return a multiplication and an addition for each product of both contractions."""
+        q, k, v = inputs[:3]
+        pairs = math.prod(q.shape[:3]) * k.shape[2]
+        return 2 * pairs * (q.shape[3] + v.shape[3])
 
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]

@@ -48,6 +48,10 @@ class Linear(Op):
             require_shape(types[2], (weight.shape[0],), "bias")
         return (x.with_shape(*x.shape[:-1], weight.shape[0]),)
 
+    def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int:
+        """Return a multiplication and an addition for each product."""
+        return 2 * outputs[0].elements * inputs[0].shape[-1]
+
     def packing(
         self, operand: int, types: tuple[TensorType, ...], dtype: DType
     ) -> LinearPacking | None:
@@ -124,6 +128,10 @@ class MatMul(Op):
             f"x ({x}) and y ({y}) must be [..., M, K] and [..., K, N] with equal leading sizes",
         )
         return (x.with_shape(*x.shape[:-1], y.shape[-1]),)
+
+    def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int:
+        """Return a multiplication and an addition for each product."""
+        return 2 * outputs[0].elements * inputs[0].shape[-1]
 
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]

@@ -42,26 +42,36 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lowered:
-    """A program with what lies in its HBM: inputs, outputs, parameters and constants."""
+    """A program with what lies in its HBM: inputs, outputs, parameters and constants.
+
+    `refused` maps the nodes that have no kernel to why: where there are any, the program is not
+    that of the graph.
+    """
 
     program: Program
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
     parameters: tuple[Binding, ...]
     constants: dict[Tensor, np.ndarray] = field(default_factory=dict)
+    refused: dict[Node, str] = field(default_factory=dict)
 
 
-def lower(graph: Graph, core: NeuronCore, cast: Autocast, budget_bytes: int) -> Lowered:
+def lower(
+    graph: Graph, core: NeuronCore, cast: Autocast, budget_bytes: int, *, shared: bool = False
+) -> Lowered:
     """Return the program of a graph for one core, with values kept in SBUF within the budget.
 
-    Raises UnsupportedOpError for an op that has no kernel, naming its source line.
+    With `shared` it stands for several graphs, so that its groups name no layer by number.
     """
-    return _Lowering(graph, core, cast, budget_bytes).run()
+    return _Lowering(graph, core, cast, budget_bytes, shared).run()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, core: NeuronCore, cast: Autocast, budget_bytes: int) -> None:
+    def __init__(
+        self, graph: Graph, core: NeuronCore, cast: Autocast, budget_bytes: int, shared: bool
+    ) -> None:
         self.graph = graph
+        self.shared = shared
         self.cast = cast
         self.recorder = Recorder(core, graph.name)
         self.k = KernelContext(self.recorder, cast.operand)
@@ -75,6 +85,7 @@ class _Lowering:
         self.stacks: dict[Value, tuple[Value, ...]] = {}
         self.index: Index | None = None
         self.targets: dict[Value, Placed] = {}
+        self.refused: dict[Node, str] = {}
         self.position = {node: i for i, node in enumerate(graph.nodes)}
         self.aliases = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
 
@@ -82,7 +93,7 @@ class _Lowering:
         with self.recorder.active():
             for segment in find_repeats(self.graph):
                 if segment.count == 1:
-                    self._block(segment.blocks[0])
+                    self._block(segment.blocks[0], star=self.shared)
                 else:
                     self._repeat(segment)
             for value in dict.fromkeys(self.graph.outputs):
@@ -93,6 +104,7 @@ class _Lowering:
             tuple(dict.fromkeys(self.outputs[v] for v in self.graph.outputs)),
             tuple(binding for binding, _ in self.parameters.values()),
             dict(self.k.constants),
+            self.refused,
         )
 
     # Layers
@@ -195,8 +207,7 @@ class _Lowering:
         try:
             node.op.lower(self.k, inputs, placed, **joined)
         except UnsupportedOpError as error:
-            where = node.source or node.scope or node.name
-            raise UnsupportedOpError(f"{node.op.name} at {where}: {error}") from error
+            self.refused[node] = str(error)
         except EmuronError as error:
             error.add_note(f"while lowering {node!r} ({node.source or node.scope})")
             raise

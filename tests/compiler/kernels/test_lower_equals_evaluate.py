@@ -11,7 +11,6 @@ from emuron.compiler.evaluate import Evaluator
 from emuron.compiler.graph import Graph, NodeBuilder, TensorType
 from emuron.compiler.ops import OPS, Autocast
 from emuron.compiler.ops.context import Example
-from emuron.compiler.passes import lower as lowering
 from emuron.compiler.pipeline import CompileOptions, compile_graph
 from emuron.errors import UnsupportedOpError
 from emuron.hardware.catalog import instance
@@ -69,7 +68,7 @@ def graph_of(example: Example) -> tuple[Graph, dict[str, np.ndarray]]:
 
 def both(graph: Graph, inputs: dict[str, Any], cast: Autocast, on: str) -> list[tuple[Any, Any]]:
     target = instance(on)
-    executable = compile_graph(graph, target.chip.core, CompileOptions(cast))
+    executable = compile_graph(graph, target.chip.core, CompileOptions(cast, strict=True))
     executed = Device(target).run(executable, inputs)
     evaluated = Evaluator(graph, "numpy", cast).run(inputs)
     return [(executed[name], evaluated[name]) for name in evaluated]
@@ -95,4 +94,4 @@ def test_an_op_without_a_kernel_is_refused_by_name(name: str) -> None:
     graph, _ = graph_of(OPS[name].examples()[0])
     core = instance("inf2.xlarge").chip.core
     with pytest.raises(UnsupportedOpError, match=name):
-        lowering.lower(graph, core, Autocast(), 0)
+        compile_graph(graph, core, CompileOptions(Autocast(), strict=True))
