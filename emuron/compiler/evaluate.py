@@ -59,7 +59,7 @@ class Evaluator:
         where possible: each must be an array of its own, and not be used afterwards. Raises
         UsageError for a missing, unknown or misshapen input.
         """
-        run = _Run(self)
+        run = Run(self)
         run.enter(inputs, donate=donate)
         for node in self.graph.nodes:
             run.step(node)
@@ -67,7 +67,7 @@ class Evaluator:
 
     def run_all(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return every node's outputs by the values' names, for the debugger; nothing is freed."""
-        run = _Run(self, keep=True)
+        run = Run(self, keep=True)
         run.enter(inputs)
         for node in self.graph.nodes:
             run.step(node)
@@ -79,7 +79,7 @@ class Evaluator:
 
         A weight is read from the model unless `operands` holds it too.
         """
-        run = _Run(self, keep=True)
+        run = Run(self, keep=True)
         run.stored = {v: self.backend.asarray(a) for v, a in operands.items()}
         run.step(node)
         return tuple(self.on_host(run.stored[v], v.type.dtype) for v in node.outputs)
@@ -142,7 +142,7 @@ class Evaluator:
         return working if to == float32 else self.backend.round_to(working, to, self.policy)
 
 
-class _Run:
+class Run:
     """The live values of one evaluation."""
 
     def __init__(self, evaluator: Evaluator, *, keep: bool = False) -> None:
@@ -188,18 +188,29 @@ class _Run:
 
     def step(self, node: Node) -> None:
         """Evaluate one node and free what nothing reads any more."""
+        try:
+            outputs = node.op.evaluate(self.context(node), *self.read(node))
+        except OutOfBoundsError as error:
+            where = f"node {node.name!r} in {node.scope or 'the top scope'}"
+            raise OutOfBoundsError(f"{where}: {error}") from error
+        self.keep_outputs(node, outputs)
+
+    def context(self, node: Node) -> EvalContext:
+        """Return what a node's `evaluate` is given."""
         evaluator = self.evaluator
         types = tuple(v.type for v in node.inputs)
         owned = frozenset(
             i for i, v in enumerate(node.inputs) if v in self.donated and self.left[v] == 1
         )
-        ev = EvalContext(self.backend, evaluator.policy, evaluator.autocast, types, owned)
-        arrays = [self._read(node, index) for index in range(len(node.inputs))]
-        try:
-            outputs = node.op.evaluate(ev, *arrays)
-        except OutOfBoundsError as error:
-            where = f"node {node.name!r} in {node.scope or 'the top scope'}"
-            raise OutOfBoundsError(f"{where}: {error}") from error
+        return EvalContext(self.backend, evaluator.policy, evaluator.autocast, types, owned)
+
+    def read(self, node: Node) -> list[Array]:
+        """Return a node's operands as its `evaluate` takes them."""
+        return [self._read(node, index) for index in range(len(node.inputs))]
+
+    def keep_outputs(self, node: Node, outputs: tuple[Array, ...]) -> None:
+        """Round and keep what a node computed; free what nothing reads any more."""
+        evaluator = self.evaluator
         for value, array in zip(node.outputs, outputs, strict=True):
             if not node.op.moves_storage:
                 array = evaluator.store(array, value.type.dtype)

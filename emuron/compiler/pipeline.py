@@ -15,7 +15,8 @@ from emuron.compiler.passes.clean import drop_dead_nodes, share_equal_nodes
 from emuron.compiler.passes.lower import Binding, Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
 from emuron.errors import CapacityError, UnsupportedOpError
-from emuron.hardware.chip import NeuronCore
+from emuron.hardware.catalog import core_for
+from emuron.hardware.chip import Chip, NeuronCore
 from emuron.numerics.dtypes import DType
 from emuron.numerics.rounding import in_dtype
 from emuron.runtime.executable import DevicePart, Executable, Image, Port
@@ -51,8 +52,8 @@ def optimize(graph: Graph, passes: tuple[Callable[[Graph], Graph], ...] = PASSES
     return graph
 
 
-def compile_graph(graph: Graph, core: NeuronCore, options: CompileOptions) -> Executable:
-    """Return the executable of a graph for one core.
+def compile_graph(graph: Graph, target: NeuronCore | Chip, options: CompileOptions) -> Executable:
+    """Return the executable of a graph for one core; a rank's graph needs the chip with its links.
 
     Operators without a kernel run on the host between programs; with `strict` the first one is
     refused with UnsupportedOpError. Raises CapacityError if no placement fits.
@@ -61,7 +62,7 @@ def compile_graph(graph: Graph, core: NeuronCore, options: CompileOptions) -> Ex
     refused: dict[Node, str] = {}
     while True:
         parts = partition(graph, refused)
-        programs = _programs(parts, core, options)
+        programs = _programs(parts, target, options)
         found = {node: why for made in programs.values() for node, why in made.refused.items()}
         if not found:
             break
@@ -91,7 +92,7 @@ def _refusal(node: Node, why: str) -> UnsupportedOpError:
 
 
 def _programs(
-    parts: Sequence[Part], core: NeuronCore, options: CompileOptions
+    parts: Sequence[Part], target: NeuronCore | Chip, options: CompileOptions
 ) -> dict[Part, _Compiled]:
     """Return the program of each part on the device; parts that are equal share one."""
     keys = {part: _key(part.graph) for part in parts if not part.on_host}
@@ -99,7 +100,7 @@ def _programs(
     made: dict[str, _Compiled] = {}
     for part, key in keys.items():
         if key not in made:
-            made[key] = _fastest(part.graph, core, options, shared=uses[key] > 1)
+            made[key] = _fastest(part.graph, target, options, shared=uses[key] > 1)
     return {part: made[key] for part, key in keys.items()}
 
 
@@ -150,8 +151,11 @@ def _values(graph: Graph) -> list[Value]:
     return list(dict.fromkeys((*read, *graph.inputs, *graph.outputs)))
 
 
-def _fastest(graph: Graph, core: NeuronCore, options: CompileOptions, shared: bool) -> _Compiled:
+def _fastest(
+    graph: Graph, target: NeuronCore | Chip, options: CompileOptions, shared: bool
+) -> _Compiled:
     """Return the quickest program among those with different shares of resident values."""
+    core = core_for(target)
     usable = core.sbuf_usable_bytes_per_partition
     best: tuple[int, _Compiled] | None = None
     for share in RESIDENT_SHARES:
@@ -164,7 +168,7 @@ def _fastest(graph: Graph, core: NeuronCore, options: CompileOptions, shared: bo
             if best is None and share == RESIDENT_SHARES[-1]:
                 raise
             continue
-        total_ps = TimingSimulator(core).run(lowered.program, collect=False).total_ps
+        total_ps = TimingSimulator(target).run(lowered.program, collect=False).total_ps
         if best is not None and total_ps >= best[0]:
             break
         best = (total_ps, _Compiled(graph, lowered, placement))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from emuron.errors import CapacityError, UsageError
 from emuron.hardware.instance import Instance
+from emuron.isa.meetings import Meeting, Operands
 from emuron.isa.program import Program
 from emuron.numerics.dtypes import dtype, float32
 from emuron.numerics.rounding import round_to, widen
@@ -23,11 +24,20 @@ _PS_PER_US = 1_000_000
 
 
 class Device:
-    """One instance: loads an executable on every core (data parallel), runs and times it."""
+    """One instance: loads an executable on every core (data parallel), runs and times it.
 
-    def __init__(self, instance: Instance, backend: str = "numpy") -> None:
+    `meet` carries out what a core does together with others; without it cores are alone.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        backend: str = "numpy",
+        meet: Callable[[Meeting, Operands], None] | None = None,
+    ) -> None:
         self.instance = instance
         self.backend = backend
+        self._meet = meet
         self._machines: dict[DevicePart, Machine] = {}
         self._timings: dict[Program, TimingResult] = {}
         self._sums: dict[Executable, TimingResult] = {}
@@ -54,7 +64,7 @@ class Device:
         for part in executable.programs:
             if part in self._machines:
                 continue
-            machine = Machine(part.program.core, self.backend)
+            machine = Machine(part.program.core, self.backend, meet=self._meet)
             for image in part.parameters:
                 machine.write(image.tensor, image.load())
             self._machines[part] = machine

@@ -18,7 +18,7 @@ def take(k: KernelContext, table: Placed, index: Placed, out: Placed) -> None:
     columns = prod(table.shape[1:])
     flat = index.view.reshape((count, 1))
     rows = out.view.reshape((count, columns))
-    source = k.spill(table)
+    source = dense(k, table)
     assert flat is not None
     assert rows is not None
     target = out.seen_as(rows)
@@ -196,6 +196,16 @@ def concatenate(k: KernelContext, parts: list[Placed], axis: int, out: Placed) -
         assert view is not None
         move(k, part, out.seen_as(view))
         at += part.shape[axis]
+
+
+def dense(k: KernelContext, value: Placed) -> Placed:
+    """Return a value in HBM whose elements lie in row-major order, without gaps or neighbours."""
+    stored = k.spill(value)
+    if stored.view.is_dense and prod(stored.shape) == stored.storage.size:
+        return stored
+    made = k.hbm(value.shape, value.dtype, "dense", "temporary")
+    move(k, value, made)
+    return made
 
 
 def move(k: KernelContext, x: Placed, out: Placed) -> None:

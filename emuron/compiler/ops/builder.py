@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from emuron.compiler.graph import NodeBuilder, Op, TensorType, Value
-from emuron.compiler.ops import binary, creation, indexed, reduction, shaping, unary
+from emuron.compiler.ops import binary, collectives, creation, indexed, reduction, shaping, unary
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.contraction import Linear, MatMul
 from emuron.compiler.ops.gelu import Gelu
@@ -204,6 +204,20 @@ class GraphBuilder(NodeBuilder):
     def reduce(self, kind: str, x: Value, axes: Sequence[int], *, keepdims: bool = False) -> Value:
         """Sum, mean, max or min over `axes`."""
         return self.one(reduction.Reduce(kind, tuple(axes), keepdims), x)
+
+    # Exchanges among ranks.
+
+    def all_reduce(self, x: Value, ranks: int) -> Value:
+        """Sum of x over all ranks."""
+        return self.one(collectives.AllReduce(ranks), x)
+
+    def all_gather(self, x: Value, ranks: int, axis: int) -> Value:
+        """X of all ranks, one after another along one dimension."""
+        return self.one(collectives.AllGather(ranks, axis), x)
+
+    def reduce_scatter(self, x: Value, ranks: int, axis: int) -> Value:
+        """Part of one rank, along one dimension, of the sum of x over all ranks."""
+        return self.one(collectives.ReduceScatter(ranks, axis), x)
 
 
 def _common_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
