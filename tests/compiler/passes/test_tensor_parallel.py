@@ -20,7 +20,6 @@ from emuron.errors import UsageError
 from emuron.hardware.catalog import instance
 from emuron.numerics.matmul import sums_in_order
 from emuron.runtime.device import Device
-from emuron.sim.timing import TimingSimulator
 
 INF2 = instance("inf2.48xlarge")
 Make = Callable[..., HFModel]
@@ -152,7 +151,7 @@ def test_executed_ranks_give_the_bits_of_evaluated_ranks(
 def test_a_rank_of_a_decoder_is_timed_with_its_collectives(llama: Make) -> None:
     parts = partition(optimize(llama().decode_graph(1, 8)), 4)
     executable = compile_graph(parts.graph, INF2.chip, CompileOptions())
-    timing = TimingSimulator(INF2.chip).run(executable.program)
+    timing = Device(INF2).time(executable)
     floor_ps = INF2.chip.collectives.floor_us * 1e6
     assert timing.busy_ps["collective"] > 5 * floor_ps
     assert timing.total_ps > timing.busy_ps["collective"]
