@@ -12,20 +12,20 @@ from emuron.numerics.dtypes import float32, uint8
 _COLUMNS = 4096  # elements of a row that one instruction takes
 
 
-def _tiles(
-    k: KernelContext, *values: Placed
+def tiles(
+    k: KernelContext, *values: Placed, width: int = _COLUMNS
 ) -> Iterator[tuple[tuple[Index, int], tuple[int, int]]]:
-    """Yield (rows, columns) ranges that cover matrices of one shape."""
+    """Yield (rows, columns) ranges, up to `width` columns, that cover matrices of one shape."""
     rows, columns = values[0].view.matrix().shape
     for row in k.row_tiles(rows, *values):
-        for start in range(0, columns, _COLUMNS):
-            yield row, (start, min(_COLUMNS, columns - start))
+        for start in range(0, columns, width):
+            yield row, (start, min(width, columns - start))
 
 
 def activation(k: KernelContext, x: Placed, out: Placed, function: str) -> None:
     """Write function(x) on the Scalar engine."""
     x = k.reachable(x, out.view.matrix().shape[1])
-    for rows, columns in _tiles(k, out, x):
+    for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
         nisa.activation(target, function, k.read(x, rows, columns))
         k.finish(target, out, rows, columns)
@@ -34,7 +34,7 @@ def activation(k: KernelContext, x: Placed, out: Placed, function: str) -> None:
 def reciprocal(k: KernelContext, x: Placed, out: Placed) -> None:
     """Write 1 / x on the Vector engine."""
     x = k.reachable(x, out.view.matrix().shape[1])
-    for rows, columns in _tiles(k, out, x):
+    for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
         nisa.reciprocal(target, k.read(x, rows, columns))
         k.finish(target, out, rows, columns)
@@ -43,7 +43,7 @@ def reciprocal(k: KernelContext, x: Placed, out: Placed) -> None:
 def copy(k: KernelContext, x: Placed, out: Placed) -> None:
     """Write x in out's dtype."""
     x = k.reachable(x, out.view.matrix().shape[1])
-    for rows, columns in _tiles(k, out, x):
+    for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
         nisa.tensor_copy(target, k.read(x, rows, columns), engine="vector")
         k.finish(target, out, rows, columns)
@@ -54,7 +54,7 @@ def scalar(
 ) -> None:
     """Write x op number (number op x with `reverse`)."""
     x = k.reachable(x, out.view.matrix().shape[1])
-    for rows, columns in _tiles(k, out, x):
+    for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
         nisa.tensor_scalar(target, k.read(x, rows, columns), op, number, reverse)
         k.finish(target, out, rows, columns)
@@ -70,7 +70,7 @@ def binary(k: KernelContext, x: Placed, y: Placed, op: str, out: Placed) -> None
         return
     width = out.view.matrix().shape[1]
     x, y = k.reachable(x, width), k.reachable(y, width)
-    for rows, columns in _tiles(k, out, x, y):
+    for rows, columns in tiles(k, out, x, y):
         target = k.target(out, rows, columns)
         nisa.tensor_tensor(target, k.read(x, rows, columns), k.read(y, rows, columns), op)
         k.finish(target, out, rows, columns)
@@ -82,7 +82,7 @@ def divide(k: KernelContext, x: Placed, y: Placed, out: Placed) -> None:
         y = k.materialize(y)
     width = out.view.matrix().shape[1]
     x, y = k.reachable(x, width), k.reachable(y, width)
-    for rows, columns in _tiles(k, out, x, y):
+    for rows, columns in tiles(k, out, x, y):
         target = k.target(out, rows, columns)
         inverse = k.sbuf((rows[1], columns[1]), float32)
         nisa.reciprocal(inverse, k.read(y, rows, columns))
@@ -97,7 +97,7 @@ def select(k: KernelContext, condition: Placed, x: Placed, y: Placed, out: Place
     """Write x where the condition (0 or 1) holds, else y."""
     width = out.view.matrix().shape[1]
     condition, x, y = (k.reachable(k.materialize(v), width) for v in (condition, x, y))
-    for rows, columns in _tiles(k, out, condition, x, y):
+    for rows, columns in tiles(k, out, condition, x, y):
         target = k.target(out, rows, columns)
         nisa.tensor_copy(target, k.read(y, rows, columns), engine="vector")
         seen = k.read(condition, rows, columns)
@@ -107,7 +107,7 @@ def select(k: KernelContext, condition: Placed, x: Placed, y: Placed, out: Place
 
 def fill(k: KernelContext, out: Placed, number: float) -> None:
     """Write one number everywhere."""
-    for rows, columns in _tiles(k, out):
+    for rows, columns in tiles(k, out):
         target = k.target(out, rows, columns)
         nisa.memset(target, number)
         k.finish(target, out, rows, columns)

@@ -122,36 +122,12 @@ class Min(Binary):
         return (ev.backend.minimum(*arrays),)
 
 
-@op("div")
-@dataclass(frozen=True, slots=True)
-class Div(Binary):
-    """z = x * (1 / y) of floating-point numbers; the engines have a reciprocal and no division."""
-
-    def lower(
-        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
-    ) -> None:
-        """Write a reciprocal and a product."""
-        elementwise.divide(k, inputs[0], inputs[1], outputs[0])
-
-    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
-        """Return the common type, which must be floating point."""
-        require(all(t.dtype.kind == "float" for t in types), "div takes floating-point operands")
-        return Binary.infer(self, *types)
-
-    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return the product with the back end's `reciprocal`."""
-        return (ev.backend.multiply(arrays[0], ev.backend.reciprocal(arrays[1])),)
-
-    @classmethod
-    def second_range(cls) -> tuple[float, float]:
-        """Return a range without zero."""
-        return (0.5, 2.0)
-
-
 @op("pow")
 @dataclass(frozen=True, slots=True)
 class Pow(Binary):
-    """z = x to the power y."""
+    """z = x to the power y; NaN for a negative x unless y is whole."""
+
+    alu: ClassVar[str | None] = "power"
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `power`."""
@@ -261,7 +237,9 @@ class GreaterEqual(Relation):
 @op("select")
 @dataclass(frozen=True, slots=True)
 class Select(Op):
-    """z = x where condition holds, else y; condition is bool_ of the same shape."""
+    """z = x where condition holds, else y, unchanged; condition is bool_ of the same shape."""
+
+    moves_storage: ClassVar[bool] = True
 
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
-from emuron.compiler.graph import NodeBuilder, Op, TensorType, Value
-from emuron.compiler.ops import binary, collectives, creation, indexed, reduction, shaping, unary
+from emuron.compiler.graph import TensorType, Value
+from emuron.compiler.ops import collectives, creation, indexed, reduction, shaping
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.contraction import Linear, MatMul
+from emuron.compiler.ops.elementwise_builder import ElementwiseBuilder
 from emuron.compiler.ops.gelu import Gelu
 from emuron.compiler.ops.normalize import LayerNorm, RmsNorm
-from emuron.compiler.ops.registry import find_op
 from emuron.compiler.ops.rope import Rope
 from emuron.compiler.ops.softmax import Softmax
 from emuron.errors import UsageError
 from emuron.numerics.dtypes import DType, dtype
 
-Operand: TypeAlias = "Value | float"
 
-
-class GraphBuilder(NodeBuilder):
+class GraphBuilder(ElementwiseBuilder):
     """A NodeBuilder whose methods are operators; two-operand ones insert explicit broadcasts."""
-
-    def one(self, op: Op, *inputs: Value, name: str = "") -> Value:
-        """Append a node of one output and return it."""
-        (value,) = self.append(op, *inputs, name=name)
-        return value
 
     # Contractions and composites.
 
@@ -77,63 +69,6 @@ class GraphBuilder(NodeBuilder):
         """Gaussian error linear unit, "none" or "tanh"."""
         return self.one(Gelu(approximate), x)
 
-    # Elementwise.
-
-    def apply(self, function: str, x: Value) -> Value:
-        """Apply the one-operand operator `function` (exp, tanh, silu, rsqrt ...)."""
-        return self.one(find_op(function)(), x)
-
-    def silu(self, x: Value) -> Value:
-        """X * sigmoid(x)."""
-        return self.one(unary.Silu(), x)
-
-    def tanh(self, x: Value) -> Value:
-        """Hyperbolic tangent."""
-        return self.one(unary.Tanh(), x)
-
-    def add(self, x: Operand, y: Operand) -> Value:
-        """X + y."""
-        return self.binary(binary.Add(), x, y)
-
-    def sub(self, x: Operand, y: Operand) -> Value:
-        """X - y."""
-        return self.binary(binary.Sub(), x, y)
-
-    def mul(self, x: Operand, y: Operand) -> Value:
-        """X * y."""
-        return self.binary(binary.Mul(), x, y)
-
-    def div(self, x: Operand, y: Operand) -> Value:
-        """X / y."""
-        return self.binary(binary.Div(), x, y)
-
-    def maximum(self, x: Operand, y: Operand) -> Value:
-        """Elementwise larger of x and y."""
-        return self.binary(binary.Max(), x, y)
-
-    def compare(self, relation: str, x: Operand, y: Operand) -> Value:
-        """Truth of `x relation y`; relation is eq, ne, lt, le, gt or ge."""
-        return self.binary(find_op(relation)(), x, y)
-
-    def select(self, condition: Value, x: Operand, y: Operand) -> Value:
-        """X where condition holds, else y."""
-        x, y = self._broadcast_pair(x, y)
-        return self.one(binary.Select(), self.broadcast(condition, x.shape), x, y)
-
-    def binary(self, op: Op, x: Operand, y: Operand) -> Value:
-        """Append a two-operand node after broadcasting both operands as NumPy does."""
-        return self.one(op, *self._broadcast_pair(x, y))
-
-    def _broadcast_pair(self, x: Operand, y: Operand) -> tuple[Value, Value]:
-        if not isinstance(x, Value):
-            if not isinstance(y, Value):
-                raise UsageError(f"one of the operands must be a tensor, found {x} and {y}")
-            return self.full(x, y.shape, y.type.dtype), y
-        if not isinstance(y, Value):
-            return x, self.full(y, x.shape, x.type.dtype)
-        shape = _common_shape(x.shape, y.shape)
-        return self.broadcast(x, shape), self.broadcast(y, shape)
-
     # Shapes.
 
     def reshape(self, x: Value, *shape: int) -> Value:
@@ -148,15 +83,6 @@ class GraphBuilder(NodeBuilder):
     def permute(self, x: Value, *axes: int) -> Value:
         """X with its dimensions in another order."""
         return self.one(shaping.Permute(axes), x)
-
-    def broadcast(self, x: Value, shape: Sequence[int], dims: Sequence[int] = ()) -> Value:
-        """X stretched to `shape`; `dims` defaults to the trailing dimensions, as in NumPy."""
-        shape = tuple(shape)
-        if shape == x.shape:
-            return x
-        offset = len(shape) - x.type.rank
-        dims = tuple(dims) or tuple(range(offset, len(shape)))
-        return self.one(shaping.Broadcast(shape, dims), x)
 
     def slice(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
         """x[start:stop:step] along one dimension."""
@@ -174,10 +100,6 @@ class GraphBuilder(NodeBuilder):
         return x if x.type.dtype == new else self.one(shaping.Cast(new), x)
 
     # Creation, places and reductions.
-
-    def full(self, value: float, shape: Sequence[int], to: DType | str) -> Value:
-        """`value` everywhere."""
-        return self.one(creation.Full(value, tuple(shape), dtype(to)))
 
     def iota(self, shape: Sequence[int], axis: int, to: DType | str = "int32") -> Value:
         """0, 1, 2 ... along one dimension."""
@@ -218,12 +140,3 @@ class GraphBuilder(NodeBuilder):
     def reduce_scatter(self, x: Value, ranks: int, axis: int) -> Value:
         """Part of one rank, along one dimension, of the sum of x over all ranks."""
         return self.one(collectives.ReduceScatter(ranks, axis), x)
-
-
-def _common_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    rank = max(len(a), len(b))
-    a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
-    for left, right in zip(a, b, strict=True):
-        if left != right and 1 not in (left, right):
-            raise UsageError(f"shapes {list(a)} and {list(b)} do not broadcast together")
-    return tuple(right if left == 1 else left for left, right in zip(a, b, strict=True))

@@ -11,14 +11,18 @@ from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require_float, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.numerics.dtypes import bfloat16, float32
+from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
 @dataclass(frozen=True, slots=True)
 class Unary(Op):
-    """y has the type of x; `activation` names the Scalar engine's function that computes it."""
+    """y has the type of x; `activation` names the Scalar engine's function that computes it.
+
+    Where `integers` is set, x may be an integer, exact up to 2**24 in magnitude.
+    """
 
     activation: ClassVar[str | None] = None
+    integers: ClassVar[bool] = False
 
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
@@ -30,16 +34,19 @@ class Unary(Op):
             elementwise.activation(k, inputs[0], outputs[0], self.activation)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
-        """Return the type of x, which must be floating point."""
+        """Return the type of x, which must be floating point, or also an integer."""
         require_operands(types, "x")
-        require_float(types[0], "x")
+        if not (self.integers and types[0].dtype.is_integer):
+            require_float(types[0], "x")
         return (types[0],)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
         """Return one float32 and one bfloat16 example of values in -2..2."""
-        shapes = TensorType((3, 37), float32), TensorType((2, 5, 16), bfloat16)
-        return tuple(Example(cls(), (t,), (cls.example_range(),)) for t in shapes)
+        types = [TensorType((3, 37), float32), TensorType((2, 5, 16), bfloat16)]
+        if cls.integers:
+            types.append(TensorType((5, 16), int32))
+        return tuple(Example(cls(), (t,), (cls.example_range(),)) for t in types)
 
     @classmethod
     def example_range(cls) -> tuple[float, float]:
@@ -147,30 +154,24 @@ class Abs(Unary):
     """y = the magnitude of x."""
 
     activation: ClassVar[str | None] = "abs"
+    integers: ClassVar[bool] = True
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `abs`."""
         return (ev.backend.abs(arrays[0]),)
 
 
-@op("sin")
+@op("sign")
 @dataclass(frozen=True, slots=True)
-class Sin(Unary):
-    """y = the sine of x, in radians."""
+class Sign(Unary):
+    """y = -1, 0 or 1, the sign of x; NaN for NaN."""
+
+    activation: ClassVar[str | None] = "sign"
+    integers: ClassVar[bool] = True
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return one back-end `sin`."""
-        return (ev.backend.sin(arrays[0]),)
-
-
-@op("cos")
-@dataclass(frozen=True, slots=True)
-class Cos(Unary):
-    """y = the cosine of x, in radians."""
-
-    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return one back-end `cos`."""
-        return (ev.backend.cos(arrays[0]),)
+        """Return one back-end `sign`."""
+        return (ev.backend.sign(arrays[0]),)
 
 
 @op("reciprocal")
@@ -194,6 +195,8 @@ class Reciprocal(PositiveUnary):
 class Neg(Unary):
     """y = -x."""
 
+    integers: ClassVar[bool] = True
+
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
@@ -211,6 +214,7 @@ class Relu(Unary):
     """y = max(x, 0)."""
 
     activation: ClassVar[str | None] = "relu"
+    integers: ClassVar[bool] = True
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return one back-end `maximum`."""

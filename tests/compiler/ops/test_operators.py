@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 
 import numpy as np
 import pytest
 
+from emuron.compiler.graph import TensorType
 from emuron.compiler.ops import OPS, Example
 
 SCALAR_FUNCTIONS = {
@@ -19,6 +21,26 @@ SCALAR_FUNCTIONS = {
     "rsqrt": lambda x: x**-0.5,
     "log": math.log,
     "abs": abs,
+    "sign": lambda x: (x > 0) - (x < 0),
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": round,
+    "expm1": math.expm1,
+    "log1p": math.log1p,
+    "softplus": lambda x: math.log(1 + math.exp(x)),
+    "tan": math.tan,
+    "atan": math.atan,
+    "asin": math.asin,
+    "acos": math.acos,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "asinh": math.asinh,
+    "acosh": math.acosh,
+    "atanh": math.atanh,
+    "erfc": math.erfc,
+    "isnan": math.isnan,
+    "isfinite": math.isfinite,
+    "logical_not": lambda x: not x,
     "sin": math.sin,
     "cos": math.cos,
     "reciprocal": lambda x: 1 / x,
@@ -29,7 +51,10 @@ SCALAR_FUNCTIONS = {
     "add": lambda x, y: x + y,
     "sub": lambda x, y: x - y,
     "mul": lambda x, y: x * y,
-    "div": lambda x, y: x / y,
+    "mod": lambda x, y: x % y,
+    "rem": math.fmod,
+    "floordiv": lambda x, y: x // y,
+    "atan2": math.atan2,
     "pow": lambda x, y: x**y,
     "max": max,
     "min": min,
@@ -177,12 +202,68 @@ def _topk(op, x):
     return np.take_along_axis(x, places, -1), places
 
 
+def _divided(op, x, y):
+    return np.trunc(x / y) if x.dtype.kind == "i" else x / y
+
+
+def _bit_by_bit(truth):
+    """Return an operator on two's complement integers, and truths, from a truth table."""
+
+    def combined(op, *operands):
+        width = 1 if operands[0].dtype == bool else 8 * operands[0].itemsize
+        out = np.zeros(operands[0].shape)
+        for place in np.ndindex(*out.shape):
+            whole = [int(o[place]) for o in operands]
+            bits = [truth(*((w >> i) & 1 for w in whole)) for i in range(width)]
+            number = sum(bit << i for i, bit in enumerate(bits))
+            signed = operands[0].dtype.kind == "i" and bits[-1]
+            out[place] = number - (1 << width) if signed else number
+        return out
+
+    return combined
+
+
+def _shift_left(op, x, y):
+    width, signed = 8 * x.itemsize, x.dtype.kind == "i"
+    number = np.vectorize(lambda a, n: (int(a) << int(n)) % (1 << width), otypes=[float])(x, y)
+    return np.where(signed & (number >= 1 << (width - 1)), number - (1 << width), number)
+
+
+def _shift_right(op, x, y):
+    modulus = 1 << 8 * x.itemsize if op.logical else 1
+    wrapped = [int(a) % modulus if op.logical else int(a) for a in x.flat]
+    shifted = [a >> int(n) for a, n in zip(wrapped, y.flat, strict=True)]
+    signed = [a - modulus if op.logical and 2 * a >= modulus else a for a in shifted]
+    return np.array(signed).reshape(x.shape)
+
+
+def _bitcast(op, x):
+    raw = np.array([struct.pack("<f", v) if v.dtype.kind == "f" else v.tobytes() for v in x.flat])
+    joined = b"".join(r.ljust(x.itemsize if x.dtype.kind in "iu" else 4, b"\0") for r in raw)
+    code = {"int32": "i", "uint8": "B"}[str(op.dtype)]
+    size = struct.calcsize(code)
+    found = [struct.unpack_from("<" + code, joined, at)[0] for at in range(0, len(joined), size)]
+    return np.array(found).reshape(op.infer(TensorType(x.shape, _named(x)))[0].shape)
+
+
+def _named(x):
+    return "float32" if x.dtype.kind == "f" else str(x.dtype)
+
+
 def _iota(op):
     return np.fromfunction(lambda *at: op.start + op.step * at[op.axis], op.shape)
 
 
 ORACLES = {
     **dict.fromkeys(("all_reduce", "all_gather", "reduce_scatter"), lambda op, x: x),  # one rank
+    "div": _divided,
+    "and": _bit_by_bit(lambda x, y: x and y),
+    "or": _bit_by_bit(lambda x, y: x or y),
+    "xor": _bit_by_bit(lambda x, y: x != y),
+    "bitwise_not": _bit_by_bit(lambda x: 1 - x),
+    "shl": _shift_left,
+    "shr": _shift_right,
+    "bitcast": _bitcast,
     "gelu": _gelu,
     "softmax": _softmax,
     "layer_norm": _layer_norm,
