@@ -17,7 +17,7 @@ from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
 from emuron.compiler.ops.context import NO_AUTOCAST
-from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
+from emuron.compiler.pipeline import CompileOptions, apply_passes, compile_optimized
 from emuron.errors import CapacityError, UnknownNameError, UsageError
 from emuron.hardware.catalog import instance as find_instance
 from emuron.hardware.instance import Instance
@@ -28,6 +28,7 @@ from emuron.runtime.device import Device
 from emuron.runtime.executable import Executable, HostOp
 from emuron.runtime.latency import Latency
 from emuron.sim.timing import TimingResult
+from emuron.trace.pass_record import PassRecord
 from emuron.trace.quantity import bytes_text, share_text
 from emuron.trace.report import Cost, Fidelity, Figure, RunReport
 from emuron.trace.summary import Summary, summarize
@@ -53,6 +54,7 @@ class CompiledModel:
     batch: int
     weights: WeightCache = field(default_factory=WeightCache)
     name: str = ""
+    graph_passes: tuple[PassRecord, ...] = ()
 
     def __post_init__(self) -> None:
         self.name = self.name or self.graph.name
@@ -64,7 +66,7 @@ class CompiledModel:
         Raises CapacityError if the parameters alone exceed a core's device memory.
         """
         self._check_parameters()
-        return compile_graph(self.graph, self.instance.chip.core, self.options)
+        return compile_optimized(self.graph, self.instance.chip.core, self.options)
 
     def _check_parameters(self) -> None:
         # Casts may halve them, so only what no cast could save is refused before it is compiled.
@@ -125,6 +127,11 @@ class CompiledModel:
         """What one inference takes, host included."""
         _ = self.timing
         return self.device.latency(self.executable)
+
+    @property
+    def passes(self) -> tuple[PassRecord, ...]:
+        """What each pass of the compiler did, in order."""
+        return (*self.graph_passes, *self.executable.passes)
 
     @property
     def throughput_per_s(self) -> float:
@@ -245,6 +252,7 @@ class CompiledModel:
             notes=() if self.executable.host_ops else (_MEMORY_NOTE,),
             warnings=host_warnings(self.executable.host_ops),
             fidelity=fidelities,
+            passes=self.passes,
         )
 
     def _on_device(self) -> Figure:
@@ -295,7 +303,8 @@ def compile_model(
     graph = _graph(model, inputs, batch, sequence, task)
     found = batch if isinstance(model, HFModel) else _batch(graph)
     name = model.name if isinstance(model, HFModel) else graph.name
-    return CompiledModel(optimize(graph), target, options, found, name=name)
+    graph, records = apply_passes(graph)
+    return CompiledModel(graph, target, options, found, name=name, graph_passes=records)
 
 
 def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Graph:

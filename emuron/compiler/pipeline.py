@@ -11,9 +11,11 @@ import numpy as np
 from emuron.compiler.graph import Graph, Node, Parameter, Value, block_hash, verify
 from emuron.compiler.host import host_part, place_of, work
 from emuron.compiler.ops import Autocast
+from emuron.compiler.passes.bindings import Binding
 from emuron.compiler.passes.clean import drop_dead_nodes, share_equal_nodes
-from emuron.compiler.passes.lower import Binding, Lowered, lower
+from emuron.compiler.passes.lower import Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
+from emuron.compiler.passes.records import graph_record, program_record, schedule_record
 from emuron.errors import CapacityError, UnsupportedOpError
 from emuron.hardware.catalog import core_for
 from emuron.hardware.chip import Chip, NeuronCore
@@ -21,7 +23,8 @@ from emuron.numerics.dtypes import DType
 from emuron.numerics.rounding import in_dtype
 from emuron.runtime.executable import DevicePart, Executable, Image, Port
 from emuron.sim.memory import Placement, place
-from emuron.sim.timing import TimingSimulator
+from emuron.sim.timing import TimingResult, TimingSimulator
+from emuron.trace.pass_record import PassRecord
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (drop_dead_nodes, share_equal_nodes)
 """What a graph goes through before lowering, in order; after each, `verify` holds."""
@@ -44,21 +47,37 @@ class CompileOptions:
     strict: bool = False
 
 
+def apply_passes(
+    graph: Graph, passes: tuple[Callable[[Graph], Graph], ...] = PASSES
+) -> tuple[Graph, tuple[PassRecord, ...]]:
+    """Return the graph after all passes, and what each did; raises UsageError if one breaks it."""
+    records = []
+    for apply in passes:
+        before, graph = graph, apply(graph)
+        verify(graph)
+        records.append(graph_record(apply.__name__, before, graph))
+    return graph, tuple(records)
+
+
 def optimize(graph: Graph, passes: tuple[Callable[[Graph], Graph], ...] = PASSES) -> Graph:
     """Return the graph after all passes; raises UsageError if one breaks it."""
-    for apply in passes:
-        graph = apply(graph)
-        verify(graph)
-    return graph
+    return apply_passes(graph, passes)[0]
 
 
 def compile_graph(graph: Graph, target: NeuronCore | Chip, options: CompileOptions) -> Executable:
-    """Return the executable of a graph for one core; a rank's graph needs the chip with its links.
+    """Return the executable of a graph for one core: the passes, then `compile_optimized`."""
+    return compile_optimized(optimize(graph), target, options)
 
-    Operators without a kernel run on the host between programs; with `strict` the first one is
-    refused with UnsupportedOpError. Raises CapacityError if no placement fits.
+
+def compile_optimized(
+    graph: Graph, target: NeuronCore | Chip, options: CompileOptions
+) -> Executable:
+    """Return the executable of a graph that went through the passes, for one core.
+
+    A rank's graph needs the chip with its links. Operators without a kernel run on the host between
+    programs; with `strict` the first one is refused with UnsupportedOpError. Raises CapacityError
+    if no placement fits.
     """
-    graph = optimize(graph)
     refused: dict[Node, str] = {}
     while True:
         parts = partition(graph, refused)
@@ -82,7 +101,20 @@ def compile_graph(graph: Graph, target: NeuronCore | Chip, options: CompileOptio
         {graph.output_names[o]: graph.inputs[i].name for o, i in graph.aliases.items()},
         len(graph.nodes),
         sum(work(node).flops for node in graph.nodes),
+        (
+            *((PassRecord("partition", _places(parts)),) if refused else ()),
+            *(record for made in dict.fromkeys(programs.values()) for record in made.records),
+        ),
     )
+
+
+def _places(parts: Sequence[Part]) -> dict[str, float]:
+    """Return how many parts and operators run where."""
+    figures: Counter[str] = Counter()
+    for part in parts:
+        where = "on the host" if part.on_host else "on the device"
+        figures.update({f"parts {where}": 1, f"operators {where}": len(part.graph.nodes)})
+    return dict(figures)
 
 
 def _refusal(node: Node, why: str) -> UnsupportedOpError:
@@ -115,7 +147,8 @@ class _Compiled:
 
     graph: Graph
     lowered: Lowered
-    placement: Placement | None  # None where nodes were refused
+    placement: Placement | None = None  # where nodes were refused
+    records: tuple[PassRecord, ...] = ()
 
     @property
     def refused(self) -> dict[Node, str]:
@@ -157,23 +190,28 @@ def _fastest(
     """Return the quickest program among those with different shares of resident values."""
     core = core_for(target)
     usable = core.sbuf_usable_bytes_per_partition
-    best: tuple[int, _Compiled] | None = None
+    best: tuple[TimingResult, float, Lowered, Placement] | None = None
+    tried = 0
     for share in RESIDENT_SHARES:
         lowered = lower(graph, core, options.autocast, int(usable * share), shared=shared)
         if lowered.refused:
-            return _Compiled(graph, lowered, None)
+            return _Compiled(graph, lowered)
+        tried += 1
         try:
             placement = place(lowered.program)
         except CapacityError:
             if best is None and share == RESIDENT_SHARES[-1]:
                 raise
             continue
-        total_ps = TimingSimulator(target).run(lowered.program, collect=False).total_ps
-        if best is not None and total_ps >= best[0]:
+        timing = TimingSimulator(target).run(lowered.program, collect=False)
+        if best is not None and timing.total_ps >= best[0].total_ps:
             break
-        best = (total_ps, _Compiled(graph, lowered, placement))
+        best = (timing, share, lowered, placement)
     assert best is not None
-    return best[1]
+    timing, share, lowered, placement = best
+    schedule = schedule_record(timing, placement, tried, share)
+    records = (lowered.record, program_record(lowered.program), schedule)
+    return _Compiled(graph, lowered, placement, records)
 
 
 def _port(binding: Binding, stands_for: Mapping[Value, Value]) -> Port:

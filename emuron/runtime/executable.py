@@ -11,6 +11,7 @@ from emuron.isa.program import Program
 from emuron.isa.tensor import Tensor
 from emuron.numerics.dtypes import DType
 from emuron.sim.memory import Placement
+from emuron.trace.pass_record import PassRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +103,8 @@ class Executable:
 
     `inputs` names what is given to a run and its shape, `outputs` maps the outputs to the values
     of the parts; `aliases` maps the outputs that take over an input's memory to that input. `ops`
-    and `flops` count the model's operators and their work, wherever they run.
+    and `flops` count the model's operators and their work, wherever they run; `passes` says what
+    the compiler did.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Executable:
     aliases: Mapping[str, str] = field(default_factory=dict)
     ops: int = 0
     flops: int = 0
+    passes: tuple[PassRecord, ...] = ()
 
     @property
     def programs(self) -> tuple[DevicePart, ...]:

@@ -16,6 +16,7 @@ from emuron.trace.evidence import Hint
 from emuron.trace.html import render
 from emuron.trace.line_use import LineUse
 from emuron.trace.page import build_page
+from emuron.trace.pass_record import PassRecord
 from emuron.trace.summary import Summary, summarize
 from emuron.trace.timeline import timeline_data
 from emuron.trace.trace import Trace
@@ -59,7 +60,7 @@ class RunReport:
     ("inference", "token"). `ceilings` and `points` (roofline) come from the trace's metadata
     (`pe_peak_tflops` or `pe_peaks_tflops` by dtype, `hbm_gb_per_s`) and groups unless given;
     `metadata["capacities"]` maps a counter's name to its limit. `lines` and `hints` are those of a
-    kernel's profile.
+    kernel's profile, `passes` what a compiler's passes did.
     """
 
     title: str
@@ -83,6 +84,7 @@ class RunReport:
     warnings: tuple[str, ...] = ()
     lines: tuple[LineUse, ...] = ()
     hints: tuple[Hint, ...] = ()
+    passes: tuple[PassRecord, ...] = ()
 
     @property
     def part(self) -> str:

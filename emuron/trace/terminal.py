@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from emuron.trace import quantity
+from emuron.trace.pass_record import PassRecord
 from emuron.trace.report import RunReport, as_report
 from emuron.trace.summary import IDLE, Summary, kind_title, summarize
 from emuron.trace.trace import Trace
@@ -119,6 +122,19 @@ def _fidelity(report: RunReport) -> Table:
     for row in report.fidelity:
         cells = (row.name, row.metric, row.value, row.bound)
         table.add_row(*(Text(cell) for cell in cells), results[row.passed])
+    return table
+
+
+def passes_table(passes: Iterable[PassRecord]) -> Table:
+    """Return what each pass of a compiler did as a table."""
+    table = Table(title="What the compiler did", title_justify="left")
+    table.add_column("Pass")
+    table.add_column("Figure")
+    table.add_column("Value", justify="right")
+    for record in passes:
+        for number, (name, value) in enumerate(record.rows()):
+            table.add_row("" if number else record.name, Text(name), value)
+        table.add_section()
     return table
 
 

@@ -30,3 +30,19 @@ def test_a_folder_that_is_no_artifact_is_never_overwritten(emuron, folder, tmp_p
     assert done.code == 2
     assert "no artifact" in done.err
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_explain_shows_what_each_pass_did_and_writes_nothing(emuron, folder):
+    done = emuron("compile", folder, "--seq", 16, "--explain")
+    assert done.code == 0
+    for word in ("share_equal_nodes", "values kept in SBUF", "tensor busy"):
+        assert word in done.out
+    found = emuron("compile", folder, "--seq", 16, "--explain", "--json").json()
+    assert [p["pass"] for p in found["passes"]][-1] == "choose_schedule"
+    assert "path" not in found
+
+
+def test_compile_asks_for_a_folder_or_an_explanation(emuron, folder):
+    done = emuron("compile", folder)
+    assert done.code != 0
+    assert "--explain" in done.err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -13,31 +14,17 @@ from emuron.compiler.kernels import elementwise, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.view import LogicalView
 from emuron.compiler.ops import Autocast
+from emuron.compiler.passes.bindings import Binding, Bindings
 from emuron.compiler.passes.repeats import Segment, find_repeats
 from emuron.compiler.passes.residency import VIEWS, Residency
 from emuron.errors import EmuronError, UnsupportedOpError
-from emuron.isa.affine import Index
 from emuron.isa.program import Program
-from emuron.isa.tensor import MemoryRegion, Tensor
+from emuron.isa.tensor import Tensor
 from emuron.nki.recorder import Recorder
-from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType
+from emuron.trace.pass_record import PassRecord
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Binding:
-    """An HBM tensor of the program and the graph values whose data it holds, one after another.
-
-    `packing` reorders a parameter's data (None: as it is); `dtype` is what it is rounded to.
-    """
-
-    tensor: Tensor
-    values: tuple[Value, ...]
-    packing: Any
-    dtype: DType
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +39,9 @@ class Lowered:
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
     parameters: tuple[Binding, ...]
-    constants: dict[Tensor, np.ndarray] = field(default_factory=dict)
-    refused: dict[Node, str] = field(default_factory=dict)
+    constants: dict[Tensor, np.ndarray]
+    refused: dict[Node, str]
+    record: PassRecord
 
 
 def lower(
@@ -78,14 +66,11 @@ class _Lowering:
         self.residency = Residency(graph, cast, budget_bytes)
         self.values: dict[Value, Placed] = {}
         self.spent: dict[Value, int] = {}
-        self.inputs: dict[Value, Binding] = {}
-        self.outputs: dict[Value, Binding] = {}
-        self.parameters: dict[tuple[object, ...], tuple[Binding, Placed]] = {}
-        self.is_parameter = {p.value for p in graph.parameters}
-        self.stacks: dict[Value, tuple[Value, ...]] = {}
-        self.index: Index | None = None
+        self.bound = Bindings(graph, cast, self.k)
         self.targets: dict[Value, Placed] = {}
         self.refused: dict[Node, str] = {}
+        self.counts: Counter[str] = Counter()
+        self.turns = 1  # of the graph's layers that the body being written stands for
         self.position = {node: i for i, node in enumerate(graph.nodes)}
         self.aliases = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
 
@@ -100,11 +85,12 @@ class _Lowering:
                 self._output(value)
         return Lowered(
             self.recorder.program.freeze(),
-            tuple(dict.fromkeys(self.inputs.values())),
-            tuple(dict.fromkeys(self.outputs[v] for v in self.graph.outputs)),
-            tuple(binding for binding, _ in self.parameters.values()),
+            tuple(dict.fromkeys(self.bound.inputs.values())),
+            tuple(dict.fromkeys(self.bound.outputs[v] for v in self.graph.outputs)),
+            self.bound.parameters,
             dict(self.k.constants),
             self.refused,
+            PassRecord("lower", self.counts),
         )
 
     # Layers
@@ -123,10 +109,10 @@ class _Lowering:
         first = segment.blocks[0]
         for position, value in enumerate(first.inputs):
             if position not in segment.carried and position not in segment.invariant:
-                self.stacks[value] = tuple(b.inputs[position] for b in segment.blocks)
+                self.bound.stacks[value] = tuple(b.inputs[position] for b in segment.blocks)
         own = [q for q in range(len(first.outputs)) if q not in segment.carried.values()]
         for q in own:
-            self.stacks[first.outputs[q]] = tuple(b.outputs[q] for b in segment.blocks)
+            self.bound.stacks[first.outputs[q]] = tuple(b.outputs[q] for b in segment.blocks)
         entered = {
             q: self._entered(first.inputs[p], first.outputs[q]) for p, q in segment.carried.items()
         }
@@ -137,8 +123,11 @@ class _Lowering:
         }
         left = self.residency.left_bytes
         before = dict(self.values)
+        self.counts["layers written once"] += 1
+        self.counts["layers run by loops"] += segment.count
         for turn, index in enumerate(self.k.loop(segment.count, unroll=2, name="layer")):
-            self.index = index
+            self.bound.index = index
+            self.turns = segment.count if turn == 0 else 0
             self.k.forget()
             self.residency.left_bytes = left
             self.values = dict(before)
@@ -146,7 +135,7 @@ class _Lowering:
                 self.values[first.inputs[p]] = _fresh(buffers[q][turn % 2])
             self.targets = {first.outputs[q]: buffers[q][(turn + 1) % 2] for q in buffers}
             self._block(first, star=True)
-        self.index, self.targets = None, {}
+        self.bound.index, self.targets, self.turns = None, {}, 1
         self.k.forget()
         self.residency.left_bytes = left
         self.values = before
@@ -158,12 +147,12 @@ class _Lowering:
 
     def _entered(self, value: Value, like: Value) -> Placed:
         """Return the buffer in which the first layer finds what layers hand on."""
-        placed = self.values.get(value) or self._placed(value)
+        placed = self.values.get(value) or self.bound.given(value)
         dense = placed.view.is_dense and placed.shape == like.shape
         if (
             dense
             and placed.dtype == self.residency.stored_dtype(like)
-            and not self._is_input(value)
+            and not self.bound.is_given(value)
         ):
             return placed
         made = self._new(like, "layer_in")
@@ -193,9 +182,14 @@ class _Lowering:
     # Nodes
 
     def _node(self, node: Node) -> None:
+        self.counts["operators"] += self.turns
         if node.op.name in VIEWS and self._view(node):
+            self.counts["views that move nothing"] += self.turns
             return
         fused = self._epilogue(node)
+        if fused is not None:
+            self.counts["operators"] += self.turns
+            self.counts[f"{node.op.name} with {fused.op.name} in its eviction"] += self.turns
         outputs = (fused or node).outputs
         inputs = tuple(self._operand(node, i) for i in range(len(node.inputs)))
         if getattr(node.op, "alu", None) is None:  # the others take a number as it is
@@ -251,48 +245,10 @@ class _Lowering:
             return found
         packing = None
         dtype = self.cast.written(value.type.dtype)
-        if value in self.is_parameter and index in node.op.contracts:
+        if self.bound.is_parameter(value) and index in node.op.contracts:
             dtype = self.cast.operand(dtype)
             packing = node.op.packing(index, tuple(v.type for v in node.inputs), dtype)
-        return self._placed(value, packing, dtype)
-
-    def _placed(self, value: Value, packing: Any = None, dtype: DType | None = None) -> Placed:
-        """Return a parameter or graph input; of a repeated layer, its slice of the stack."""
-        stack = self.stacks.get(value, (value,)) if self.index is not None else (value,)
-        dtype = dtype or self.cast.written(value.type.dtype)
-        if value not in self.is_parameter:
-            return self._slice(self._input(stack), len(stack), value.shape)
-        key = (stack, packing, dtype)
-        if key not in self.parameters:
-            shape = packing.shape if packing is not None else value.shape
-            whole = (len(stack), *shape) if len(stack) > 1 else shape
-            made = self.k.hbm(whole, dtype, value.name, "parameter")
-            self.parameters[key] = (Binding(made.storage.tensor, stack, packing, dtype), made)
-        shape = packing.shape if packing is not None else value.shape
-        return self._slice(self.parameters[key][1], len(stack), shape)
-
-    def _input(self, stack: tuple[Value, ...]) -> Placed:
-        value = stack[0]
-        if value not in self.inputs:
-            dtype = self.cast.written(value.type.dtype)
-            shape = (len(stack), *value.shape) if len(stack) > 1 else value.shape
-            made = self.k.hbm(shape, dtype, value.name, "input")
-            binding = Binding(made.storage.tensor, stack, None, dtype)
-            for member in stack:
-                self.inputs[member] = binding
-        return Placed(NkiTensor(self.inputs[value].tensor), LogicalView.dense(value.shape))
-
-    def _slice(self, whole: Placed, count: int, shape: tuple[int, ...]) -> Placed:
-        size = prod(shape)
-        if count == 1:
-            return Placed(whole.storage.reshape(shape or (1,)), LogicalView.dense(shape))
-        assert self.index is not None
-        tensor = whole.storage.tensor
-        storage = NkiTensor(tensor, shape or (1,), None, self.index * size)
-        return Placed(storage, LogicalView.dense(shape))
-
-    def _is_input(self, value: Value) -> bool:
-        return value in self.is_parameter or value in self.inputs
+        return self.bound.given(value, packing, dtype)
 
     # Where outputs go
 
@@ -301,31 +257,12 @@ class _Lowering:
             return _fresh(self.targets[value])
         alias = self.aliases.get(value)
         if alias is not None and node.op.name == "scatter" and node.inputs[0] is alias:
-            return self._aliased(node, value)
+            placed = self._operand(node, 0)
+            self.bound.take_over(value, alias)
+            return placed
         if self.residency.is_output(value):
-            return self._output_home(value)
+            return self.bound.output(value)
         return self._new(value, value.name, node.op.name)
-
-    def _aliased(self, node: Node, value: Value) -> Placed:
-        """Let an output take over the memory of the input it replaces (a KV cache)."""
-        placed = self._operand(node, 0)
-        stack = self.stacks.get(value, (value,)) if self.index is not None else (value,)
-        binding = self.inputs[node.inputs[0]]
-        for member in stack:
-            self.outputs[member] = replace(binding, values=stack)
-        return placed
-
-    def _output_home(self, value: Value) -> Placed:
-        stack = self.stacks.get(value, (value,)) if self.index is not None else (value,)
-        if value not in self.outputs:
-            dtype = self.cast.written(value.type.dtype)
-            shape = (len(stack), *value.shape) if len(stack) > 1 else value.shape
-            made = self.k.hbm(shape, dtype, f"{value.name}.out", "output")
-            binding = Binding(made.storage.tensor, stack, None, dtype)
-            for member in stack:
-                self.outputs[member] = binding
-        whole = Placed(NkiTensor(self.outputs[value].tensor), LogicalView.dense(value.shape))
-        return self._slice(whole, len(stack), value.shape)
 
     def _new(self, value: Value, name: str, op: str = "") -> Placed:
         """Return a new value in SBUF if the budget allows, else in HBM.
@@ -341,7 +278,13 @@ class _Lowering:
         needed = self.residency.bytes_of(shape, dtype)
         reachable = _tiles_start_legally(op, value.shape)
         rows, columns = prod(shape[:-1]), shape[-1] if shape else 1
-        if reachable and self.residency.take(needed):
+        stays = reachable and self.residency.take(needed)
+        where = "SBUF" if stays else "HBM"
+        self.counts[f"values kept in {where}"] += self.turns
+        self.counts[f"values kept in {where}, bytes"] += self.turns * prod(shape) * dtype.itemsize
+        if dtype != self.cast.written(value.type.dtype):
+            self.counts["values stored as products read them"] += self.turns
+        if stays:
             self.spent[value] = needed
             made = self.k.on_chip(rows, columns, dtype, name)
         else:
@@ -354,11 +297,11 @@ class _Lowering:
         return made.seen_as(view)
 
     def _output(self, value: Value) -> None:
-        if value in self.outputs:
+        if value in self.bound.outputs:
             return
-        placed = self.values.get(value) or self._placed(value)
+        placed = self.values.get(value) or self.bound.given(value)
         with self.recorder.group("outputs"):
-            movement.move(self.k, placed, self._output_home(value))
+            movement.move(self.k, placed, self.bound.output(value))
 
     def _free(self, position: int) -> None:
         for value in [v for v in self.spent if self.residency.last_use(v) <= position]:
@@ -394,6 +337,3 @@ def _starred(scope: str) -> str:
             parts[i] = "*"
             break
     return ".".join(parts)
-
-
-__all__ = ["Binding", "Lowered", "MemoryRegion", "lower"]
