@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emuron.compiler.frontends import hf_bert, hf_llama
+from emuron.compiler.frontends import hf_bert, hf_gpt, hf_llama
 from emuron.compiler.frontends.hf_bert import BertConfig
-from emuron.compiler.frontends.hf_llama import LlamaConfig
+from emuron.compiler.frontends.hf_gpt import GptConfig, GptDecoder
+from emuron.compiler.frontends.hf_llama import LlamaConfig, LlamaDecoder
 from emuron.compiler.frontends.tokenizer import Tokenizer
 from emuron.compiler.frontends.weights import (
     NoWeights,
@@ -22,18 +23,19 @@ from emuron.compiler.graph import Graph
 from emuron.errors import ModelFileError, UnknownNameError, UsageError
 from emuron.numerics.dtypes import DType, dtype, float32
 
-_FAMILIES: Mapping[str, type[BertConfig] | type[LlamaConfig]] = {
+_FAMILIES: Mapping[str, type[BertConfig] | type[LlamaConfig] | type[GptConfig]] = {
     **dict.fromkeys(hf_bert.MODEL_TYPES, BertConfig),
     **dict.fromkeys(hf_llama.MODEL_TYPES, LlamaConfig),
+    **dict.fromkeys(hf_gpt.MODEL_TYPES, GptConfig),
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HFModel:
-    """A model of the BERT or Llama family: its config, its weights' source and its dtype."""
+    """A model of the BERT, Llama or GPT family: its config, its weights' source and its dtype."""
 
     name: str
-    config: BertConfig | LlamaConfig
+    config: BertConfig | LlamaConfig | GptConfig
     weights: Weights
     dtype: DType
     fields: Mapping[str, Any]
@@ -42,7 +44,7 @@ class HFModel:
     @property
     def is_decoder(self) -> bool:
         """Whether the model generates text (has a KV cache)."""
-        return isinstance(self.config, LlamaConfig)
+        return not isinstance(self.config, BertConfig)
 
     def tokenizer(self) -> Tokenizer:
         """Read the folder's tokenizer; raise UsageError for a model without a folder."""
@@ -73,10 +75,13 @@ class HFModel:
 
     def _decoder(self, batch: int, tokens: int, context: int, decoding: bool) -> Graph:
         _check_positive(batch=batch, sequence=tokens, context=context)
-        if not isinstance(self.config, LlamaConfig):
+        if isinstance(self.config, BertConfig):
             raise UsageError(f"{self.name} is an encoder and has no prefill or decode graph")
         shape = (batch, tokens, context)
-        return hf_llama.decoder_graph(self.config, self.weights, self.dtype, shape, decoding)
+        if isinstance(self.config, GptConfig):
+            gpt = GptDecoder(self.config, self.weights, self.dtype, shape, decoding)
+            return gpt.graph()
+        return LlamaDecoder(self.config, self.weights, self.dtype, shape, decoding).graph()
 
 
 def load(folder: str | Path, *, weights: bool = True, dtype: DType | str | None = None) -> HFModel:

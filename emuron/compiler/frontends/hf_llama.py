@@ -12,11 +12,11 @@ import numpy as np
 
 from emuron.compiler.frontends.config import ConfigReader
 from emuron.compiler.frontends.hf_bert import activation
+from emuron.compiler.frontends.hf_decoder import Caches, Decoder
 from emuron.compiler.frontends.weights import NoWeights, Weights
-from emuron.compiler.graph import Graph, TensorType, Value
-from emuron.compiler.ops import GraphBuilder
-from emuron.errors import PromptTooLongError, UnsupportedOpError, UsageError
-from emuron.numerics.dtypes import DType, float32, int32
+from emuron.compiler.graph import TensorType, Value
+from emuron.errors import UnsupportedOpError
+from emuron.numerics.dtypes import DType, float32
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """Values of config.json's `model_type` that this module builds."""
@@ -150,27 +150,88 @@ def _rope_table(config: LlamaConfig, context: int, function: str) -> np.ndarray:
     return result
 
 
-class _Decoder:
-    """Builds one graph."""
+class LlamaDecoder(Decoder):
+    """Builds one graph of the Llama family."""
 
-    def __init__(self, config: LlamaConfig, weights: Weights, dtype: DType, name: str) -> None:
-        self.config, self.weights, self.dtype = config, weights, dtype
-        self.b = GraphBuilder(name)
+    def __init__(
+        self,
+        config: LlamaConfig,
+        weights: Weights,
+        dtype: DType,
+        shape: tuple[int, int, int],
+        decoding: bool,
+    ) -> None:
+        super().__init__(config, weights, dtype, shape, decoding)
+        self.config = config
+        self.angles: tuple[Value, Value] | None = None
 
-    def weight(self, name: str, *shape: int) -> Value:
-        type = TensorType(shape, self.dtype)
-        return self.b.parameter(name, type, self.weights.loader(name, type))
+    def embed(self, input_ids: Value, positions: Value) -> Value:
+        """Return the tokens' features; look up the angles of their positions."""
+        c = self.config
+        x = self.b.take(self.weight("model.embed_tokens.weight", c.vocabulary, c.hidden), input_ids)
+        self.angles = self._angles(positions)
+        return x
+
+    def layer(
+        self, index: int, x: Value, caches: Caches, positions: Value
+    ) -> tuple[Value, Value, Value]:
+        """Return the features after attention and gated MLP, and the new caches."""
+        b, c, prefix = self.b, self.config, f"model.layers.{index}"
+        with b.scope(prefix):
+            with b.scope("attention"):
+                normed = self.norm(x, f"{prefix}.input_layernorm")
+                qkv = self.projections(normed, f"{prefix}.self_attn")
+                merged, keys, values = self.attend(qkv, caches, positions)
+                y = self.linear(merged, f"{prefix}.self_attn.o_proj", c.hidden, c.output_bias)
+                x = b.add(x, y)
+            with b.scope("mlp"):
+                y = self.mlp(self.norm(x, f"{prefix}.post_attention_layernorm"), f"{prefix}.mlp")
+                return b.add(x, y), keys, values
+
+    def head(self, chosen: Value) -> Value:
+        """Return the logits after the last norm."""
+        c = self.config
+        name = "model.embed_tokens" if c.tied else "lm_head"
+        weight = self.weight(f"{name}.weight", c.vocabulary, c.hidden)
+        return self.b.linear(self.norm(chosen, "model.norm"), weight)
 
     def linear(self, x: Value, name: str, outputs: int, bias: bool) -> Value:
+        """Append a linear layer of the model."""
         weight = self.weight(f"{name}.weight", outputs, x.shape[-1])
         return self.b.linear(x, weight, self.weight(f"{name}.bias", outputs) if bias else None)
 
     def norm(self, x: Value, name: str) -> Value:
+        """Append an RMS norm of the model."""
         weight = self.weight(f"{name}.weight", x.shape[-1])
         return self.b.rms_norm(x, weight, epsilon=self.config.epsilon)
 
-    def angles(self, positions: Value, context: int) -> tuple[Value, Value]:
+    def projections(self, x: Value, prefix: str) -> tuple[Value, Value, Value]:
+        """Project to turned queries and keys and values, [batch, heads, sequence, head size]."""
+        b, c, angles = self.b, self.config, self.angles
+        assert angles is not None
+
+        def project(part: str, count: int, norm: str = "") -> Value:
+            y = self.linear(x, f"{prefix}.{part}", count * c.head_size, c.input_bias)
+            if not norm or c.model_type != "qwen3":
+                return self.heads(y, count)
+            split = b.reshape(y, *y.shape[:2], count, c.head_size)
+            return self.by_head(self.norm(split, f"{prefix}.{norm}"))
+
+        q = b.rope(project("q_proj", c.heads, "q_norm"), *angles)
+        k = b.rope(project("k_proj", c.key_heads, "k_norm"), *angles)
+        return q, k, project("v_proj", c.key_heads)
+
+    def mlp(self, x: Value, prefix: str) -> Value:
+        """Append the gated MLP."""
+        b, c = self.b, self.config
+        gate = self.linear(x, f"{prefix}.gate_proj", c.intermediate, c.mlp_bias)
+        up = self.linear(x, f"{prefix}.up_proj", c.intermediate, c.mlp_bias)
+        product = b.mul(activation(b, c.activation, gate), up)
+        return self.linear(product, f"{prefix}.down_proj", c.hidden, c.mlp_bias)
+
+    def _angles(self, positions: Value) -> tuple[Value, Value]:
         """Cosine and sine of every position, float32 [batch, sequence, head_size / 2]."""
+        context = self.shape[2]
         type = TensorType((context, self.config.head_size // 2), float32)
         cos, sin = (
             self.b.parameter(
@@ -183,138 +244,3 @@ class _Decoder:
             for f in ("cos", "sin")
         )
         return self.b.take(cos, positions), self.b.take(sin, positions)
-
-    def heads(self, x: Value, count: int, norm: str = "") -> Value:
-        b = self.b
-        split = b.reshape(x, *x.shape[:2], count, self.config.head_size)
-        if norm and self.config.model_type == "qwen3":
-            split = self.norm(split, norm)
-        return b.permute(split, 0, 2, 1, 3)
-
-    def projections(
-        self, x: Value, prefix: str, angles: tuple[Value, Value]
-    ) -> tuple[Value, Value, Value]:
-        """Project to turned queries and keys and values, [batch, heads, sequence, head size]."""
-        b, c = self.b, self.config
-
-        def project(part: str, count: int, norm: str = "") -> Value:
-            y = self.linear(x, f"{prefix}.{part}", count * c.head_size, c.input_bias)
-            return self.heads(y, count, f"{prefix}.{norm}" if norm else "")
-
-        q = b.rope(project("q_proj", c.heads, "q_norm"), *angles)
-        k = b.rope(project("k_proj", c.key_heads, "k_norm"), *angles)
-        return q, k, project("v_proj", c.key_heads)
-
-    def attend(
-        self,
-        qkv: tuple[Value, Value, Value],
-        caches: tuple[Value, Value],
-        positions: Value,
-        decoding: bool,
-    ) -> tuple[Value, Value, Value]:
-        """Attention and the new caches; a prompt sees itself, a decoded token the whole cache."""
-        b, scale = self.b, 1 / math.sqrt(self.config.head_size)
-        q, k, v = qkv
-        key_cache = b.scatter(caches[0], k, positions, 2, batched=True)
-        value_cache = b.scatter(caches[1], v, positions, 2, batched=True)
-        if decoding:
-            y = b.attention(q, key_cache, value_cache, scale=scale, positions=positions)
-        else:
-            y = b.attention(q, k, v, scale=scale, causal=True)
-        return y, key_cache, value_cache
-
-    def mlp(self, x: Value, prefix: str) -> Value:
-        b, c = self.b, self.config
-        gate = self.linear(x, f"{prefix}.gate_proj", c.intermediate, c.mlp_bias)
-        up = self.linear(x, f"{prefix}.up_proj", c.intermediate, c.mlp_bias)
-        product = b.mul(activation(b, c.activation, gate), up)
-        return self.linear(product, f"{prefix}.down_proj", c.hidden, c.mlp_bias)
-
-    def logits(self, x: Value, last_token: Value) -> Value:
-        """Logits [batch, vocabulary] of the one selected token of each sequence."""
-        b, c = self.b, self.config
-        batch, length, hidden = x.shape
-        starts = b.iota((batch,), 0)
-        rows = b.add(last_token, b.mul(starts, length)) if batch > 1 else last_token
-        chosen = b.take(b.reshape(x, batch * length, hidden), rows)
-        chosen = self.norm(chosen, "model.norm")
-        head = "model.embed_tokens" if c.tied else "lm_head"
-        return b.linear(chosen, self.weight(f"{head}.weight", c.vocabulary, hidden))
-
-
-def decoder_graph(
-    config: LlamaConfig,
-    weights: Weights,
-    dtype: DType,
-    shape: tuple[int, int, int],
-    decoding: bool,
-) -> Graph:
-    """Build the decoder for `shape` = (batch, tokens, context).
-
-    Inputs: input_ids and positions, int32 [batch, tokens]; last_token, int32 [batch]: which of
-    the tokens gives the logits; key_cache.i and value_cache.i [batch, key heads, context, head
-    size]. Outputs: logits [batch, vocabulary] and the caches, aliased to the inputs. Without
-    `decoding` the prompt starts at position 0 and sees itself alone.
-    """
-    batch, tokens, context = shape
-    _check_lengths(config, tokens, context)
-    phase = "decode" if decoding else "prefill"
-    d = _Decoder(
-        config, weights, dtype, f"{config.model_type}_{phase}_b{batch}_t{tokens}_c{context}"
-    )
-    b, ids = d.b, TensorType((batch, tokens), int32)
-    input_ids, positions = b.input("input_ids", ids), b.input("positions", ids)
-    last_token = b.input("last_token", TensorType((batch,), int32))
-    cache = TensorType((batch, config.key_heads, context, config.head_size), dtype)
-    caches = [
-        (b.input(f"key_cache.{i}", cache), b.input(f"value_cache.{i}", cache))
-        for i in range(config.layers)
-    ]
-    with b.scope("embeddings"):
-        x = b.take(
-            d.weight("model.embed_tokens.weight", config.vocabulary, config.hidden), input_ids
-        )
-        angles = d.angles(positions, context)
-    written = []
-    for i, pair in enumerate(caches):
-        x, keys, values = _layer(d, i, x, angles, pair, positions, decoding)
-        written.append((keys, values))
-    with b.scope("head"):
-        b.output("logits", d.logits(x, last_token))
-    for i, ((keys, values), (old_keys, old_values)) in enumerate(zip(written, caches, strict=True)):
-        b.output(f"key_cache.{i}", keys, alias=old_keys)
-        b.output(f"value_cache.{i}", values, alias=old_values)
-    return b.finish()
-
-
-def _layer(
-    d: _Decoder,
-    index: int,
-    x: Value,
-    angles: tuple[Value, Value],
-    caches: tuple[Value, Value],
-    positions: Value,
-    decoding: bool,
-) -> tuple[Value, Value, Value]:
-    b, c, prefix = d.b, d.config, f"model.layers.{index}"
-    with b.scope(prefix):
-        with b.scope("attention"):
-            normed = d.norm(x, f"{prefix}.input_layernorm")
-            qkv = d.projections(normed, f"{prefix}.self_attn", angles)
-            y, keys, values = d.attend(qkv, caches, positions, decoding)
-            merged = b.reshape(b.permute(y, 0, 2, 1, 3), *x.shape[:2], c.heads * c.head_size)
-            y = d.linear(merged, f"{prefix}.self_attn.o_proj", c.hidden, c.output_bias)
-            x = b.add(x, y)
-        with b.scope("mlp"):
-            y = d.mlp(d.norm(x, f"{prefix}.post_attention_layernorm"), f"{prefix}.mlp")
-            return b.add(x, y), keys, values
-
-
-def _check_lengths(config: LlamaConfig, tokens: int, context: int) -> None:
-    if context > config.positions:
-        raise UsageError(
-            f"a context of {context} tokens exceeds the model's max_position_embeddings of "
-            f"{config.positions}"
-        )
-    if tokens > context:
-        raise PromptTooLongError(f"{tokens} tokens do not fit into a context of {context}")
