@@ -13,6 +13,8 @@ from types import MappingProxyType
 EXTRA_OF_MODULE: Mapping[str, str] = MappingProxyType(
     {
         "torch": "torch",
+        "transformers": "diffusers",
+        "diffusers": "diffusers",
         "jax": "jax",
         "jaxlib": "jax",
         "onnx": "onnx",

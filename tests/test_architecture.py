@@ -17,7 +17,7 @@ TESTS = ROOT / "tests"
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 40
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
-FRAMEWORKS = {"torch", "jax", "jaxlib", "onnx", "tensorflow", "mxnet", "transformers"}
+FRAMEWORKS = {"diffusers", "torch", "jax", "jaxlib", "onnx", "tensorflow", "mxnet", "transformers"}
 FILES_THAT_MAY_IMPORT_A_FRAMEWORK = (
     "compat/torch_xla.py",
     "compiler/frontends/*.py",

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from emuron.compiler.evaluate import Evaluator, WeightCache
-from emuron.compiler.frontends import hf
-from emuron.compiler.frontends.hf import HFModel
+from emuron.compiler.frontends.model import Model
 from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
@@ -291,18 +290,18 @@ def compile_model(
 ) -> CompiledModel:
     """Compile a model for an instance.
 
-    `model` is a Graph, an HFModel, a folder or a zoo name (native families), or a PyTorch module
-    with its example `inputs`. Raises UnknownNameError for an instance, ModelFileError for a folder
-    that is no model. An op without a kernel runs on the host between device programs; with `strict`
-    it is refused with UnsupportedOpError.
+    `model` is a Graph, a Model, a folder or a zoo name, or a PyTorch module with its example
+    `inputs`. Raises UnknownNameError for an instance, ModelFileError for a folder that is no model.
+    An op without a kernel runs on the host between device programs; with `strict` it is refused
+    with UnsupportedOpError.
     """
     target = find_instance(on)
     options = CompileOptions(Autocast(autocast, autocast_type), strict)  # type: ignore[arg-type]
     if isinstance(model, (str, Path)):
         model = open_model(str(model))
     graph = _graph(model, inputs, batch, sequence, task)
-    found = batch if isinstance(model, HFModel) else _batch(graph)
-    name = model.name if isinstance(model, HFModel) else graph.name
+    found = batch if isinstance(model, Model) else _batch(graph)
+    name = model.name if isinstance(model, Model) else graph.name
     graph, records = apply_passes(graph)
     return CompiledModel(graph, target, options, found, name=name, graph_passes=records)
 
@@ -310,8 +309,8 @@ def compile_model(
 def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Graph:
     if isinstance(model, Graph):
         return model
-    if isinstance(model, HFModel):
-        return hf.to_graph(model, batch, sequence, task)
+    if isinstance(model, Model):
+        return model.graph(batch, sequence, task)
     if inputs is None:
         raise UsageError(
             f"a {type(model).__name__} is compiled for example inputs: give compile_model(module, "

@@ -82,6 +82,7 @@ class _Configuration:
     """What is compiled: a zoo model for one core of a chip."""
 
     model: str
+    task: str
     chip: str
     batch: int
     sequence: int
@@ -193,8 +194,16 @@ def _configuration(row: Measurement, target: Instance) -> tuple[_Configuration, 
     if not row.autocast:
         notes.append(f"auto-cast not stated, {_DEFAULT_AUTOCAST} assumed")
     mode, _, cast = (row.autocast.lower() or _DEFAULT_AUTOCAST).partition("-")
+    task = "masked_lm" if "MaskedLM" in row.task else "features"
     found = _Configuration(
-        model, target.chip.name, batch, sequence, dtype(_PRECISIONS[stated]), mode, cast or "bf16"
+        model,
+        task,
+        target.chip.name,
+        batch,
+        sequence,
+        dtype(_PRECISIONS[stated]),
+        mode,
+        cast or "bf16",
     )
     return found, notes
 
@@ -214,10 +223,8 @@ def _model(row: Measurement) -> tuple[str, list[str]]:
     if found is None:
         task = f" (task: {row.task})" if row.task else ""
         raise UsageError(f"{name}{task} is not among the native models of the zoo")
-    if open_model(found, weights=False).is_decoder:
+    if zoo()[found].family != "encoder":
         raise UsageError(f"{found} generates text; only encoders are predicted so far")
-    if "MaskedLM" in row.task:
-        raise UsageError(f"{row.task}: the language-model head is not in the native graphs")
     return found, [] if zoo_name(name) else [f"predicted as {found}, without a head"]
 
 
@@ -249,9 +256,9 @@ def _check_metric(row: Measurement) -> None:
 
 
 def _compile(wanted: _Configuration, target: Instance) -> Work:
-    model = replace(open_model(wanted.model, weights=False), dtype=wanted.precision)
     compiled = compile_model(
-        model,
+        open_model(wanted.model, weights=False, dtype=wanted.precision),
+        task=wanted.task,
         on=target.name,
         batch=wanted.batch,
         sequence=wanted.sequence,

@@ -89,7 +89,6 @@ def test_a_configuration_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> No
         ({"run_mode": "Model Pipeline"}, "run mode 'Model Pipeline' is not modelled"),
         ({"model": "resnet50", "task": "Image Classification"}, "task: Image Classification"),
         ({"model": "Llama-2-7b"}, "llama-2-7b generates text"),
-        ({"task": "Raw Output (AutoModelForMaskedLM)"}, "language-model head"),
         ({"batch": None}, "no batch stated"),
         ({"batch": None, "sequence": None}, "no batch and sequence length stated"),
         ({"sequence": 100_000}, "100000"),

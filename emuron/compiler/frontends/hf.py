@@ -46,6 +46,24 @@ class HFModel:
         """Whether the model generates text (has a KV cache)."""
         return not isinstance(self.config, BertConfig)
 
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """Tasks of one answer and how often it runs them; of a decoder, for one token."""
+        return (("prefill", 1), ("decode", 1)) if self.is_decoder else (("features", 1),)
+
+    def graph(self, batch: int, sequence: int, task: str = "") -> Graph:
+        """Build an encoder's task (default features), or `prefill` (a decoder's) or `decode`.
+
+        For `decode`, `sequence` is the length of the context.
+        """
+        if not self.is_decoder:
+            return self.encoder_graph(batch, sequence, task or "features")
+        if task in ("", "prefill"):
+            return self.prefill_graph(batch, sequence)
+        if task == "decode":
+            return self.decode_graph(batch, sequence)
+        raise UnknownNameError("decoder task", task, ("prefill", "decode"))
+
     def tokenizer(self) -> Tokenizer:
         """Read the folder's tokenizer; raise UsageError for a model without a folder."""
         if self.folder is None:
@@ -108,20 +126,6 @@ def from_config(
     """Make a model from config.json's fields: shapes alone, or random weights from `seed`."""
     source: Weights = NoWeights() if seed is None else RandomWeights(seed)
     return _model(name, fields, f"config of {name}", source, dtype, None)
-
-
-def to_graph(model: HFModel, batch: int, sequence: int, task: str = "") -> Graph:
-    """Build a model's graph: an encoder's task (default features), or `prefill` or `decode`.
-
-    For `decode`, `sequence` is the length of the context. A decoder's default is `prefill`.
-    """
-    if not model.is_decoder:
-        return model.encoder_graph(batch, sequence, task or "features")
-    if task in ("", "prefill"):
-        return model.prefill_graph(batch, sequence)
-    if task == "decode":
-        return model.decode_graph(batch, sequence)
-    raise UnknownNameError("decoder task", task, ("prefill", "decode"))
 
 
 def _model(

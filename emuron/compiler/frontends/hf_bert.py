@@ -1,4 +1,4 @@
-"""Graphs of encoders of the BERT family: bert, roberta, distilbert."""
+"""Graphs of encoders of the BERT family: bert, roberta (xlm-roberta, camembert), distilbert."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from emuron.compiler.ops import GraphBuilder
 from emuron.errors import UnknownNameError, UnsupportedOpError
 from emuron.numerics.dtypes import DType, int32
 
-TASKS = ("features", "embedding")
-"""features: last_hidden_state (and pooler_output); embedding: mean-pooled unit vectors."""
+TASKS = ("features", "embedding", "masked_lm")
+"""features: last_hidden_state (and pooler_output); embedding: mean-pooled unit vectors; masked_lm:
+the logits of every token, by the transposed table of embeddings."""
 
 _SMALLEST_NORM = 1e-12
 """torch.nn.functional.normalize's default epsilon."""
@@ -63,6 +64,14 @@ class _Names:
     intermediate: str
     output: str
     output_norm: str
+    head: str
+    head_norm: str
+    head_bias: str
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights outside the encoder, which bear no prefix."""
+        return (self.head, self.head_norm, self.head_bias)
 
 
 _BERT_NAMES = _Names(
@@ -80,6 +89,9 @@ _BERT_NAMES = _Names(
     intermediate="intermediate.dense",
     output="output.dense",
     output_norm="output.LayerNorm",
+    head="cls.predictions.transform.dense",
+    head_norm="cls.predictions.transform.LayerNorm",
+    head_bias="cls.predictions.bias",
 )
 _DISTILBERT_NAMES = _Names(
     prefix="distilbert.",
@@ -96,15 +108,25 @@ _DISTILBERT_NAMES = _Names(
     intermediate="ffn.lin1",
     output="ffn.lin2",
     output_norm="output_layer_norm",
+    head="vocab_transform",
+    head_norm="vocab_layer_norm",
+    head_bias="vocab_projector.bias",
 )
 _ROBERTA_NAMES = _Names(
     **{
         **{f: getattr(_BERT_NAMES, f) for f in _Names.__dataclass_fields__},
         "prefix": "roberta.",
+        "head": "lm_head.dense",
+        "head_norm": "lm_head.layer_norm",
+        "head_bias": "lm_head.bias",
     }
 )
 _NAMES: Mapping[str, _Names] = MappingProxyType(
-    {"bert": _BERT_NAMES, "roberta": _ROBERTA_NAMES, "distilbert": _DISTILBERT_NAMES}
+    {
+        "bert": _BERT_NAMES,
+        **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _ROBERTA_NAMES),
+        "distilbert": _DISTILBERT_NAMES,
+    }
 )
 
 MODEL_TYPES = tuple(_NAMES)
@@ -158,7 +180,12 @@ class BertConfig:
     @property
     def longest_sequence(self) -> int:
         """Most tokens of one sequence; roberta gives up the positions to its padding id."""
-        return self.positions - (self.padding_id + 1 if self.model_type == "roberta" else 0)
+        return self.positions - (self.padding_id + 1 if self.counts_tokens else 0)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether positions count the real tokens, as roberta's do."""
+        return _NAMES[self.model_type] is _ROBERTA_NAMES
 
 
 class _Encoder:
@@ -174,7 +201,7 @@ class _Encoder:
 
     def weight(self, name: str, *shape: int) -> Value:
         type = TensorType(shape, self.dtype)
-        full = self.prefix + name
+        full = name if name.startswith(self.names.heads) else self.prefix + name
         return self.b.parameter(full, type, self.weights.loader(full, type))
 
     def linear(self, x: Value, name: str, outputs: int) -> Value:
@@ -200,7 +227,7 @@ class _Encoder:
     def position_rows(self, places: Value, mask: Value) -> Value:
         """Rows 0.. of the table; roberta counts real tokens from its padding id + 1."""
         b = self.b
-        if self.config.model_type != "roberta":
+        if not self.config.counts_tokens:
             return b.slice(places, 0, 0, mask.shape[1])
         counted = b.mul(b.cumulative(mask, axis=1), mask)
         return b.take(places, b.add(counted, self.config.padding_id))
@@ -228,6 +255,15 @@ class _Encoder:
         count = self.config.heads
         split = self.b.reshape(x, batch, length, count, hidden // count)
         return self.b.permute(split, 0, 2, 1, 3)
+
+    def token_logits(self, x: Value) -> Value:
+        """Logits of every token of the vocabulary, by the table of embeddings."""
+        c, names = self.config, self.names
+        form = "gelu" if c.counts_tokens else c.activation
+        x = activation(self.b, form, self.linear(x, names.head, c.hidden))
+        table = self.weight(f"{names.word}.weight", c.vocabulary, c.hidden)
+        bias = self.weight(names.head_bias, c.vocabulary)
+        return self.b.linear(self.norm(x, names.head_norm), table, bias)
 
     def embedding(self, x: Value, mask: Value) -> Value:
         """Mean over the real tokens, scaled to length 1."""
@@ -265,6 +301,10 @@ def encoder_graph(
     if task == "embedding":
         with b.scope("pooling"):
             b.output("sentence_embedding", e.embedding(x, mask))
+        return b.finish()
+    if task == "masked_lm":
+        with b.scope("head"):
+            b.output("logits", e.token_logits(x))
         return b.finish()
     b.output("last_hidden_state", x)
     if config.model_type != "distilbert" and weights.has(f"{e.prefix}pooler.dense.weight"):

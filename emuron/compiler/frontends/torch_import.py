@@ -41,7 +41,7 @@ class GraphImporter:
     """The state of one import: values and constants of the exported nodes."""
 
     def __init__(self, torch: Any, program: Any, name: str, *, with_data: bool) -> None:
-        """Prepare to import `program`; without `with_data` parameters have no loaders."""
+        """Prepare to import `program`; without `with_data` weights and buffers have no loaders."""
         self.torch = torch
         self.program = program
         self.with_data = with_data
@@ -109,17 +109,18 @@ class GraphImporter:
         tensor = self._held(spec)
         if kind != "PARAMETER":
             self.tensors[node] = tensor
-        self.values[node] = self._parameter(spec.target, tensor, _type(found))
+        data = tensor if self.with_data else None
+        self.values[node] = self._parameter(spec.target, data, _type(found))
 
     def _held(self, spec: Any) -> Any:
-        """Return the tensor of a parameter, buffer or constant."""
+        """Return the tensor of a parameter, buffer or constant; without data on the meta device."""
         for source in (self.program.state_dict, self.program.constants):
             if spec.target in source:
-                return source[spec.target]
+                return shape_alone_if_fake(self.torch, source[spec.target])
         raise UsageError(f"the exported program holds no tensor for {spec.target!r}")
 
     def _parameter(self, name: str, tensor: Any, type: TensorType) -> Value:
-        has_data = self.with_data and not tensor.is_meta
+        has_data = tensor is not None and not tensor.is_meta
         loader = partial(to_numpy, self.torch, tensor) if has_data else None
         value = self.b.parameter(name, type, loader)
         self.weights.add(value)
@@ -257,6 +258,13 @@ class GraphImporter:
     def _output_value(self, leaf: Any) -> Value:
         found: Value = self.values[leaf] if leaf in self.values else self._constant(leaf)
         return found
+
+
+def shape_alone_if_fake(torch: Any, tensor: Any) -> Any:
+    """Return a tensor itself, or one on the meta device for what FakeTensorMode made."""
+    if not isinstance(tensor, torch._subclasses.FakeTensor):
+        return tensor
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def to_numpy(torch: Any, tensor: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def save_model(tmp_path: Path) -> Save:
         torch.manual_seed(0)
         torch.set_num_threads(1)
         transformers.utils.logging.disable_progress_bar()
-        family = kind.removesuffix("ForCausalLM").removesuffix("Model")
+        family = re.sub("(ForCausalLM|ForMaskedLM|Model)$", "", kind)
         config = getattr(transformers, f"{family}Config")(**fields)
         model = getattr(transformers, kind)(config).eval()
         for parameter in model.parameters():

@@ -68,6 +68,30 @@ def test_hidden_states_and_pooler_equal_those_of_transformers(kind, fields, save
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("BertForMaskedLM", BERT),
+        ("XLMRobertaForMaskedLM", BERT | {"type_vocab_size": 1}),
+        ("DistilBertForMaskedLM", DISTILBERT),
+    ],
+    ids=["bert", "xlm-roberta", "distilbert"],
+)
+def test_logits_of_masked_tokens_equal_those_of_transformers(kind, fields, save_model):
+    model, folder = save_model(kind, **fields)
+    torch = pytest.importorskip("torch")
+    inputs = _batch()
+    with torch.no_grad():
+        expected = model(**{k: torch.tensor(v) for k, v in inputs.items()}).logits.numpy()
+    graph = hf.load(folder).encoder_graph(2, 9, "masked_lm")
+    if kind != "DistilBertForMaskedLM":
+        inputs["token_type_ids"] = np.zeros_like(inputs["input_ids"])
+    found = Evaluator(graph).run(inputs)["logits"]
+    real = inputs["attention_mask"] == 1
+    np.testing.assert_allclose(found[real], expected[real], atol=FLOAT32_ERROR, rtol=0)
+
+
+@pytest.mark.torch
 def test_a_model_with_a_head_keeps_its_weights_under_a_prefix(save_model):
     _, folder = save_model("BertModel", **BERT)
     weights = hf.load(folder).weights

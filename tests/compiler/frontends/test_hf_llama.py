@@ -203,7 +203,7 @@ def test_a_70b_graph_is_built_from_its_config_alone():
         "rope_theta": 500000.0,
         "torch_dtype": "bfloat16",
     }
-    graph = hf.to_graph(hf.from_config(fields), 1, 4096, "decode")
+    graph = hf.from_config(fields).graph(1, 4096, "decode")
     assert graph.parameter_bytes / 1e9 == pytest.approx(141.1, abs=0.1)
     assert len({b.hash for b in split_blocks(graph)}) == 3
 
