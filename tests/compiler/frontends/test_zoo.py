@@ -63,6 +63,7 @@ def test_a_part_that_pytorch_builds_gives_a_graph_with_and_without_weights():
     assert [n.op for n in graph.nodes] == [n.op for n in bare.nodes]
     assert [p.type for p in graph.parameters] == [p.type for p in bare.parameters]
     assert all(p.loader is not None for p in graph.parameters)
-    assert all(p.loader is None for p in bare.parameters)
+    known = [p.name for p in bare.parameters if p.loader is not None]
+    assert all(".constant." in name for name in known)
     with pytest.raises(UnknownNameError, match="part of t5-small"):
         model.graph(2, 8, "classify")
