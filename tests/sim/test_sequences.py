@@ -49,7 +49,12 @@ def _run(issue, dtype, place, arrays):
         nisa.memset(other, 0.0)
         result = nl.ndarray((P, 1), nl.float32)
         nisa.memset(result, 0.0)
-        dst = {"apart": other[:, 0:F], "same": a[:, 0:F], "shifted": a[:, 8 : F + 8]}[place]
+        dst = {
+            "apart": other[:, 0:F],
+            "same": a[:, 0:F],
+            "shifted": a[:, 8 : F + 8],
+            "repeated": other.ap(pattern=[[F + 8, P], [0, F]]),
+        }[place]
         for _ in range(3):
             issue(dst, a[:, 0:F], b[:, 0:F], c, result)
         outs = []
@@ -62,7 +67,7 @@ def _run(issue, dtype, place, arrays):
     return [out.view(np.uint8) for out in nki.simulate(kernel)(*arrays)]
 
 
-@pytest.mark.parametrize("place", ["apart", "same", "shifted"])
+@pytest.mark.parametrize("place", ["apart", "same", "shifted", "repeated"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
 @pytest.mark.parametrize("name", ISSUES)
 def test_straight_code_equals_compute(name, dtype, place, monkeypatch):
