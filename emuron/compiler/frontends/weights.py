@@ -95,7 +95,7 @@ def _draw(seed: int, name: str, type: TensorType) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where one tensor lies in a safetensors file; offsets are bytes from the start of the file."""
+    """Where one tensor lies in a file; offsets are bytes from its start."""
 
     path: Path
     np_dtype: np.dtype[Any]

@@ -24,6 +24,7 @@ class NodeBuilder:
         self._inputs: list[Value] = []
         self._parameters: dict[str, Parameter] = {}
         self._nodes: list[Node] = []
+        self._makers: dict[Value, Node] = {}
         self._outputs: dict[str, Value] = {}
         self._aliases: dict[int, int] = {}
         self._counts: Counter[str] = Counter()
@@ -63,8 +64,14 @@ class NodeBuilder:
         names = [label] if len(types) == 1 else [f"{label}.{i}" for i in range(len(types))]
         outputs = tuple(Value(n, t) for n, t in zip(names, types, strict=True))
         scope = ".".join(self._scope)
-        self._nodes.append(Node(op, inputs, outputs, label, scope, self._source))
+        node = Node(op, inputs, outputs, label, scope, self._source)
+        self._nodes.append(node)
+        self._makers.update(dict.fromkeys(outputs, node))
         return outputs
+
+    def maker(self, value: Value) -> Node | None:
+        """Return the node that computes a value; None for an input or a parameter."""
+        return self._makers.get(value)
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
