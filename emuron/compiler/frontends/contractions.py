@@ -48,8 +48,10 @@ def einsum(b: GraphBuilder, equation: str, operands: Sequence[Value]) -> Value:
     terms, output = _without_ellipses(terms, operands, output if arrow else _implied(left))
     if any(len(set(t)) < len(t) for t in (*terms, output)):
         raise UnsupportedOpError(f"the sum {equation!r} takes a diagonal, which is not built")
-    values = [_summed(b, v, t, {*output, *"".join(terms).replace(t, "", 1)})
-              for v, t in zip(operands, terms, strict=True)]
+    values = [
+        _summed(b, v, t, {*output, *"".join(terms).replace(t, "", 1)})
+        for v, t in zip(operands, terms, strict=True)
+    ]
     (x, names), *others = values
     if others:
         y, other = others[0]

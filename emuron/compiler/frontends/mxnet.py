@@ -18,7 +18,7 @@ from emuron.compiler.frontends.mxnet_params import read_params
 from emuron.compiler.frontends.weights import StoredTensor, read_json
 from emuron.compiler.graph import Graph, TensorType, Value
 from emuron.compiler.ops import GraphBuilder
-from emuron.compiler.passes.canonical import match_all
+from emuron.compiler.passes.recognize import recognize
 from emuron.errors import EmuronError, ModelFileError, UnknownNameError, UnsupportedOpError
 from emuron.numerics.dtypes import float32
 
@@ -84,12 +84,9 @@ class _Import:
         variables = {n["name"] for n in nodes if n["op"] == "null"}
         for unknown in shapes.keys() - variables:
             raise UnknownNameError("input", unknown, sorted(variables - model.stored.keys()))
-        self.indices = {
-            nodes[n["inputs"][0][0]]["name"] for n in nodes if n["op"] in _INDEX_READERS
-        }
-        self.weights = {
-            nodes[i[0]]["name"] for n in nodes for i in n["inputs"][_WEIGHT_SLOTS:]
-        }
+        readers = (n["inputs"] for n in nodes if n["op"] in _INDEX_READERS)
+        self.indices = {nodes[i[0][0]]["name"] for i in readers if i}
+        self.weights = {nodes[i[0]]["name"] for n in nodes for i in n["inputs"][_WEIGHT_SLOTS:]}
 
     def run(self) -> Graph:
         for node in self.model.nodes:
@@ -103,7 +100,7 @@ class _Import:
             if not isinstance(value, Value):
                 raise ModelFileError(f"{self.model.path}: output {number} is a bare variable")
             self.b.output(label, value)
-        return match_all(self.b.finish())
+        return recognize(self.b.finish())
 
     def _variable(self, node: dict[str, Any]) -> Operand:
         name = node["name"]
@@ -201,7 +198,7 @@ def _nodes(path: Path, parsed: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     for place, node in enumerate(found):
         if not isinstance(node, dict):
             raise ModelFileError(f"{path}: node {place} is no object")
-        attributes = node.get("attrs", node.get("attr", node.get("param", {})))
+        attributes: Any = node.get("attrs", node.get("attr", node.get("param", {})))
         inputs = node.get("inputs", [])
         well = (
             isinstance(node.get("op"), str)

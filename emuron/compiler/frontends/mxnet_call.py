@@ -109,7 +109,7 @@ class Call:
         """Return a tuple of whole numbers, also where one alone is written."""
         return tuple(0 if n is None else n for n in self.places(name, default))
 
-    def places(self, name: str, default: tuple[int, ...] = ()) -> tuple[int | None, ...]:
+    def places(self, name: str, default: tuple[int | None, ...] = ()) -> tuple[int | None, ...]:
         """Return a tuple of whole numbers and Nones."""
         found = self.attributes.get(name)
         if found is None or found in ("None", "", "()", "[]"):

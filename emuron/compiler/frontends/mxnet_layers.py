@@ -116,7 +116,7 @@ def _convolution(c: Call, x: Operand, weight: Operand, *bias: Operand) -> Value:
     padding = tuple((p, p) for p in _spatial(c, "pad", rank, 0))
     held = c.weight(weight, outputs, value.shape[1] // groups, *kernel)
     added = c.weight(bias[0], outputs) if bias and not c.flag("no_bias") else None
-    return c.b.conv(value, held, stride, padding, dilation, bias=added, groups=groups)
+    return recipes.conv(c.b, value, held, stride, padding, dilation, bias=added, groups=groups)
 
 
 @mxnet("Deconvolution")
@@ -132,7 +132,8 @@ def _deconvolution(c: Call, x: Operand, weight: Operand, *bias: Operand) -> Valu
     padding = tuple((r - p, r - p + a) for r, p, a in zip(reaches, pads, more, strict=True))
     held = c.weight(weight, value.shape[1], outputs // groups, *kernel)
     added = c.weight(bias[0], outputs) if bias and not c.flag("no_bias", True) else None
-    return c.b.conv(
+    return recipes.conv(
+        c.b,
         value,
         held,
         (1,) * rank,
@@ -161,8 +162,8 @@ def _pooling(c: Call, x: Operand) -> Value:
     padding = tuple((p, p) for p in _spatial(c, "pad", rank, 0))
     ceil = c.text("pooling_convention", "valid") == "full"
     included = c.flag("count_include_pad", True)
-    return c.b.reduce_window(
-        kind, value, kernel, stride, padding, ceil=ceil, count_include_pad=included
+    return recipes.pool(
+        c.b, kind, value, kernel, stride, padding, ceil=ceil, count_include_pad=included
     )
 
 
@@ -175,7 +176,7 @@ def _adaptive_pool(c: Call, x: Operand) -> Value:
     if any(n % s for n, s in pairs):
         raise UnsupportedOpError(f"pooling {value} to {list(sizes)} with windows of two sizes")
     window = tuple(n // s for n, s in pairs)
-    return c.b.reduce_window("avg", value, window, window, ((0, 0),) * 2)
+    return recipes.pool(c.b, "avg", value, window, window, ((0, 0),) * 2)
 
 
 @mxnet("UpSampling")
@@ -196,7 +197,7 @@ def _bilinear_resize(c: Call, x: Operand) -> Value:
         raise UnsupportedOpError(f"a resize of mode {c.text('mode')!r}")
     sizes = [c.integer("height"), c.integer("width")]
     aligned = c.flag("align_corners", True)
-    return c.b.resize(value, sizes, "linear", "align_corners" if aligned else "half_pixel")
+    return recipes.resize(c.b, value, sizes, "linear", "align_corners" if aligned else "half_pixel")
 
 
 # Normalisation
@@ -233,7 +234,7 @@ def _group_norm(c: Call, x: Operand, gamma: Operand, beta: Operand) -> Value:
     groups = channels if c.op == "InstanceNorm" else c.integer("num_groups", 1)
     scale, shift = (c.weight(w, channels) for w in (gamma, beta))
     epsilon = c.number("eps", 1e-3 if c.op == "InstanceNorm" else 1e-5)
-    return c.b.group_norm(value, groups, scale, shift, epsilon=epsilon)
+    return recipes.group_norm(c.b, value, groups, scale, shift, epsilon)
 
 
 @mxnet("L2Normalization")
@@ -252,7 +253,7 @@ def _local_response(c: Call, x: Operand) -> Value:
     b, value, size = c.b, c.value(x), c.integer("nsize", 1)
     square = recipes.channels_last(b, b.mul(value, value))
     half = size // 2
-    total = b.reduce_window("sum", square, (size,), (1,), ((half, half),))
+    total = recipes.pool(b, "sum", square, (size,), (1,), ((half, half),))
     total = recipes.channels_first(b, total)
     base = b.add(b.mul(total, c.number("alpha", 1e-4) / size), c.number("knorm", 2))
     return b.mul(value, b.binary(find_op("pow")(), base, -c.number("beta", 0.75)))

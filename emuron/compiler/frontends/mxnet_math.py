@@ -6,6 +6,7 @@ from emuron.compiler.frontends import recipes
 from emuron.compiler.frontends.mxnet_call import Call, Operand, mxnet
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
+from emuron.compiler.ops.reduction import ArgReduce
 from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import float32
 
@@ -225,7 +226,7 @@ def _arg_reduce(c: Call, x: Operand) -> Value:
     else:
         axis = c.axis(value.type.rank)
     kind = "min" if c.op == "argmin" else "max"
-    found = c.b.one(find_op("argreduce")(kind, axis), value)
+    found = c.b.one(ArgReduce(kind, axis), value)
     if c.flag("keepdims"):
         shape = (*value.shape[:axis], 1, *value.shape[axis + 1 :])
         found = c.b.reshape(found, *shape)

@@ -10,6 +10,8 @@ from emuron.compiler.frontends import recipes
 from emuron.compiler.frontends.mxnet_call import Call, Operand, mxnet
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
+from emuron.compiler.ops.indexed import GatherAlong
+from emuron.compiler.ops.reduction import TopK
 from emuron.errors import UnsupportedOpError, UsageError
 from emuron.numerics.dtypes import float32
 
@@ -17,7 +19,14 @@ _MOST_RANGE = 1 << 24
 
 
 @mxnet(
-    "BlockGrad", "Dropout", "MakeLoss", "_copy", "identity", "make_loss", "stop_gradient", "_np_copy"
+    "BlockGrad",
+    "Dropout",
+    "MakeLoss",
+    "_copy",
+    "identity",
+    "make_loss",
+    "stop_gradient",
+    "_np_copy",
 )
 def _identity(c: Call, x: Operand) -> Value:
     return c.value(x)
@@ -199,7 +208,7 @@ def _part(
     if not chosen:
         return c.b.slice(value, axis, 0, 0)
     kept = c.b.slice(value, axis, chosen[-1], start + 1, -stride)
-    return c.b.one(find_op("reverse")((axis,)), kept)
+    return recipes.reverse(c.b, kept, axis)
 
 
 @mxnet("slice_like")
@@ -213,7 +222,7 @@ def _slice_like(c: Call, x: Operand, like: Operand) -> Value:
 @mxnet("reverse", "flip")
 def _reverse(c: Call, x: Operand) -> Value:
     value = c.value(x)
-    return c.b.one(find_op("reverse")(c.axes(value.type.rank)), value)
+    return recipes.reverse(c.b, value, *c.axes(value.type.rank))
 
 
 @mxnet("Pad", "pad")
@@ -221,7 +230,7 @@ def _pad(c: Call, x: Operand) -> Value:
     widths = c.integers("pad_width")
     mode = c.text("mode", "constant")
     fill = c.number("constant_value")
-    return c.b.pad(c.value(x), widths[::2], widths[1::2], value=fill, mode=mode)
+    return recipes.pad(c.b, c.value(x), widths[::2], widths[1::2], fill, mode)
 
 
 @mxnet("depth_to_space", "space_to_depth")
@@ -263,7 +272,7 @@ def _pick(c: Call, x: Operand, y: Operand) -> Value:
     axis = c.axis(value.type.rank)
     shape = (*value.shape[:axis], 1, *value.shape[axis + 1 :])
     index = recipes.clamp(c.b, c.b.reshape(index, *shape), 0, value.shape[axis] - 1)
-    found = c.b.one(find_op("gather_along")(axis), value, index)
+    found = c.b.one(GatherAlong(axis), value, index)
     left = [n for i, n in enumerate(value.shape) if i != axis]
     return found if c.flag("keepdims") else c.b.reshape(found, *left)
 
@@ -295,7 +304,7 @@ def _order(c: Call, x: Operand) -> Value | list[Value]:
     rows = recipes.swap(b, value, axis, -1)
     if ascending:
         rows = b.apply("neg", rows)
-    values, places = b.append(find_op("topk")(count), rows)
+    values, places = b.append(TopK(count), rows)
     if ascending:
         values = b.apply("neg", values)
     found = recipes.swap(b, values, axis, -1)
@@ -361,5 +370,3 @@ def _arange_like(c: Call, x: Operand) -> Value:
     start, step = c.number("start"), c.number("step", 1)
     numbers = (start + step * np.arange(count)).astype(np.float32)
     return c.known.value(numbers.reshape(shape), c.name)
-
-

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from emuron.compiler.graph import Value
+from emuron.compiler.graph import Op, Value
 from emuron.compiler.ops import GraphBuilder, find_op
 from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import DType, bool_, float32
@@ -135,3 +136,80 @@ def one_hot(b: GraphBuilder, index: Value, depth: int, axis: int, to: DType = fl
     places = b.iota(shape, axis, index.type.dtype)
     kept = [i for i in range(len(shape)) if i != axis]
     return b.cast(b.compare("eq", places, b.broadcast(index, shape, kept)), to)
+
+
+def make(name: str, *arguments: Any, **options: Any) -> Op:
+    """Return the operator called `name` with these attributes."""
+    found: Any = find_op(name)
+    made: Op = found(*arguments, **options)
+    return made
+
+
+def reverse(b: GraphBuilder, x: Value, *axes: int) -> Value:
+    """Return x backwards along some dimensions."""
+    return b.one(make("reverse", tuple(axes)), x) if axes else x
+
+
+def pad(
+    b: GraphBuilder,
+    x: Value,
+    low: Sequence[int],
+    high: Sequence[int],
+    fill: float = 0.0,
+    mode: str = "constant",
+) -> Value:
+    """Return x with elements before and after it along every dimension."""
+    if not any((*low, *high)):
+        return x
+    interior = (0,) * x.type.rank
+    return b.one(make("pad", tuple(low), tuple(high), interior, fill, mode), x)
+
+
+def conv(
+    b: GraphBuilder,
+    x: Value,
+    weight: Value,
+    stride: Sequence[int],
+    padding: Pairs,
+    dilation: Sequence[int],
+    *,
+    lhs_dilation: Sequence[int] = (),
+    bias: Value | None = None,
+    groups: int = 1,
+    transposed: bool = False,
+) -> Value:
+    """Return the convolution of x [N, C, *spatial], as the operator `conv` has it."""
+    spread = tuple(lhs_dilation) or (1,) * len(stride)
+    made = make("conv", tuple(stride), padding, tuple(dilation), spread, groups, transposed)
+    return b.one(made, x, weight, *(() if bias is None else (bias,)))
+
+
+def pool(
+    b: GraphBuilder,
+    kind: str,
+    x: Value,
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Pairs,
+    *,
+    ceil: bool = False,
+    count_include_pad: bool = False,
+) -> Value:
+    """Return the reduction over windows of the last dimensions."""
+    ones = (1,) * len(window)
+    made = make(
+        "reduce_window", kind, tuple(window), tuple(stride), padding, ones, ceil, count_include_pad
+    )
+    return b.one(made, x)
+
+
+def resize(b: GraphBuilder, x: Value, sizes: Sequence[int], mode: str, coordinates: str) -> Value:
+    """Return images [N, C, *spatial] at another size."""
+    return b.one(make("resize", tuple(sizes), mode, coordinates), x)
+
+
+def group_norm(
+    b: GraphBuilder, x: Value, groups: int, scale: Value, shift: Value, epsilon: float
+) -> Value:
+    """Return x [N, C, *spatial] normalised in groups of channels."""
+    return b.one(make("group_norm", groups, epsilon), x, scale, shift)

@@ -18,7 +18,7 @@ from emuron.compiler.frontends.tensorflow_proto import GRAPH, SAVED_MODEL, mappi
 from emuron.compiler.frontends.tensorflow_variables import checkpoint_keys, shared_name
 from emuron.compiler.graph import Graph, TensorType, Value
 from emuron.compiler.ops import GraphBuilder
-from emuron.compiler.passes.canonical import match_all
+from emuron.compiler.passes.recognize import recognize
 from emuron.errors import ModelFileError, UnknownNameError, UnsupportedOpError, UsageError
 
 _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
@@ -90,7 +90,7 @@ class TensorFlowModel:
             importer.set_input(tensor.reference, importer.b.input(label, TensorType(shape, to)))
         for label, tensor in signature.outputs.items():
             importer.b.output(label, self._output(importer, label, tensor))
-        return match_all(importer.b.finish())
+        return recognize(importer.b.finish())
 
     def _shape(self, label: str, tensor: Tensor, batch: int, sequence: int) -> tuple[int, ...]:
         if tensor.shape is None:

@@ -81,7 +81,9 @@ def _tensors(table: _Table, prefix: Path) -> dict[str, StoredTensor]:
         if to is None:
             continue  # strings: the object graph
         if entry.get("slices"):
-            raise ModelFileError(f"{where}: the variable {name!r} is saved in slices; save it whole")
+            raise ModelFileError(
+                f"{where}: the variable {name!r} is saved in slices; save it whole"
+            )
         shape = sizes(entry.get("shape", {}), f"{where}: tensor {name!r}") or ()
         shard, offset, size = (entry.get(k, 0) for k in ("shard", "offset", "size"))
         data = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{shards:05d}")

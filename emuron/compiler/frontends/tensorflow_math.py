@@ -8,6 +8,7 @@ from emuron.compiler.frontends import recipes
 from emuron.compiler.frontends.tensorflow_call import Call, Operand, tensorflow
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
+from emuron.compiler.ops.reduction import Cumulative
 
 _FUNCTIONS = {
     "Abs": "abs",
@@ -231,8 +232,8 @@ def _cumulative(c: Call, x: Operand, axis: Operand) -> Value:
     at = c.axis(axis, value.type.rank)
     kind = "prod" if c.op == "Cumprod" else "sum"
     if c.flag("reverse"):
-        value = c.b.one(find_op("reverse")((at,)), value)
-    found = c.b.one(find_op("cumulative")(at, kind), value)
+        value = recipes.reverse(c.b, value, at)
+    found = c.b.one(Cumulative(at, kind), value)
     if c.flag("exclusive"):
         size = value.shape[at]
         shifted = c.b.slice(found, at, 0, size - 1)
@@ -240,4 +241,4 @@ def _cumulative(c: Call, x: Operand, axis: Operand) -> Value:
         first[at] = 1
         start = c.b.full(float(kind == "prod"), first, value.type.dtype)
         found = c.b.concat([start, shifted], at)
-    return c.b.one(find_op("reverse")((at,)), found) if c.flag("reverse") else found
+    return recipes.reverse(c.b, found, at) if c.flag("reverse") else found

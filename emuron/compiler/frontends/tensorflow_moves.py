@@ -10,7 +10,6 @@ import numpy as np
 from emuron.compiler.frontends import recipes
 from emuron.compiler.frontends.tensorflow_call import Call, Operand, tensorflow
 from emuron.compiler.graph import Value
-from emuron.compiler.ops import find_op
 from emuron.errors import UnsupportedOpError, UsageError
 
 _MOST_RANGE = 1 << 24
@@ -146,7 +145,7 @@ def _transpose(c: Call, x: Operand, axes: Operand) -> Value:
 def _reverse(c: Call, x: Operand, axes: Operand) -> Value:
     value = c.value(x)
     at = sorted(c.axis_of(a, value.type.rank) for a in c.integers(axes, "axes"))
-    return c.b.one(find_op("reverse")(tuple(at)), value) if at else value
+    return recipes.reverse(c.b, value, *at)
 
 
 @tensorflow("Roll")
@@ -191,9 +190,7 @@ def _unpack(c: Call, x: Operand) -> list[Value]:
     value = c.value(x)
     at = c.axis_of(int(c.number("axis")), value.type.rank)
     left = [n for i, n in enumerate(value.shape) if i != at]
-    return [
-        c.b.reshape(c.b.slice(value, at, i, i + 1), *left) for i in range(value.shape[at])
-    ]
+    return [c.b.reshape(c.b.slice(value, at, i, i + 1), *left) for i in range(value.shape[at])]
 
 
 @tensorflow("Split")
@@ -222,9 +219,7 @@ def _parts(c: Call, x: Value, axis: int, lengths: Sequence[int]) -> list[Value]:
 @tensorflow("Slice")
 def _slice(c: Call, x: Operand, begin: Operand, size: Operand) -> Value:
     value, starts = c.value(x), c.integers(begin, "begin")
-    for axis, (start, length) in enumerate(
-        zip(starts, c.integers(size, "size"), strict=True)
-    ):
+    for axis, (start, length) in enumerate(zip(starts, c.integers(size, "size"), strict=True)):
         stop = value.shape[axis] if length < 0 else start + length
         if (start, stop) != (0, value.shape[axis]):
             value = c.b.slice(value, axis, start, stop)
@@ -238,7 +233,7 @@ def _strided_slice(
     bounds = [c.integers(v, n) for v, n in ((begin, "begin"), (end, "end"), (strides, "strides"))]
     places = _places(c, list(zip(*bounds, strict=True)))
     if isinstance(x, np.ndarray):
-        return np.asarray(x[tuple(places)])
+        return np.asarray(x[tuple(places)])  # type: ignore[arg-type]
     value, axis = c.value(x), 0
     explicit = sum(isinstance(p, int | slice) for p in places)
     for place in places:
@@ -288,7 +283,7 @@ def _range_of(c: Call, value: Value, axis: int, place: slice) -> Value:
     count = len(range(start, stop, step))
     first = start + (count - 1) * step
     kept = c.b.slice(value, axis, max(first, 0), start + 1 if count else max(first, 0), -step)
-    return c.b.one(find_op("reverse")((axis,)), kept)
+    return recipes.reverse(c.b, kept, axis)
 
 
 # Padding
@@ -308,12 +303,11 @@ def _mirror_pad(c: Call, x: Operand, paddings: Operand) -> Value:
     value = c.value(x)
     for axis, (low, high) in enumerate(c.array(paddings, "paddings").reshape(-1, 2).tolist()):
         size = value.shape[axis]
-        turn = find_op("reverse")((axis,))
         parts = [value]
         if low:
-            parts.insert(0, c.b.one(turn, c.b.slice(value, axis, 0, low)))
+            parts.insert(0, recipes.reverse(c.b, c.b.slice(value, axis, 0, low), axis))
         if high:
-            parts.append(c.b.one(turn, c.b.slice(value, axis, size - high, size)))
+            parts.append(recipes.reverse(c.b, c.b.slice(value, axis, size - high, size), axis))
         value = c.b.concat(parts, axis) if len(parts) > 1 else value
     return value
 
@@ -321,7 +315,7 @@ def _mirror_pad(c: Call, x: Operand, paddings: Operand) -> Value:
 def _padded(c: Call, x: Operand, paddings: Operand, mode: str, fill: float) -> Value:
     pairs = c.array(paddings, "paddings").reshape(-1, 2).tolist()
     low, high = ([int(p[i]) for p in pairs] for i in (0, 1))
-    return c.b.pad(c.value(x), low, high, value=fill, mode=mode)
+    return recipes.pad(c.b, c.value(x), low, high, fill, mode)
 
 
 # Blocks
@@ -332,7 +326,7 @@ def _space_to_batch(c: Call, x: Operand, block: Operand, paddings: Operand) -> V
     value, sizes = c.value(x), c.integers(block, "block")
     pairs = [[0, 0], *c.array(paddings, "paddings").reshape(-1, 2).tolist()]
     pairs += [[0, 0]] * (value.type.rank - len(pairs))
-    value = c.b.pad(value, [p[0] for p in pairs], [p[1] for p in pairs])
+    value = recipes.pad(c.b, value, [p[0] for p in pairs], [p[1] for p in pairs])
     count, batch, rest = len(sizes), value.shape[0], value.shape[len(sizes) + 1 :]
     outer = [n // s for n, s in zip(value.shape[1:], sizes, strict=False)]
     split = [n for pair in zip(outer, sizes, strict=True) for n in pair]
@@ -404,6 +398,6 @@ def _matrix_set_diag(c: Call, x: Operand, diagonal: Operand) -> Value:
     short = min(rows, columns)
     if rows > short:
         low = [0] * line.type.rank
-        line = c.b.pad(line, low, [*low[:-2], rows - short, 0])
+        line = recipes.pad(c.b, line, low, [*low[:-2], rows - short, 0])
     eye = c.b.broadcast(c.known.value(np.eye(rows, columns, dtype=bool), c.name), value.shape)
     return c.b.select(eye, c.b.broadcast(line, value.shape), value)

@@ -10,6 +10,7 @@ from emuron.compiler.frontends.contractions import einsum
 from emuron.compiler.frontends.tensorflow_call import Call, Operand, Variable, tensorflow
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
+from emuron.compiler.ops.reduction import ArgReduce, TopK
 from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import bool_
 
@@ -82,7 +83,7 @@ def _conv(c: Call, x: Operand, weight: Operand) -> Value:
         groups = value.shape[1]
         kernel = c.b.reshape(kernel, *window, 1, math.prod(kernel.shape[-2:]))
     kernel = c.b.permute(kernel, rank - 1, rank - 2, *range(rank - 2))
-    return _back(c, c.b.conv(value, kernel, step, padding, spread, groups=groups))
+    return _back(c, recipes.conv(c.b, value, kernel, step, padding, spread, groups=groups))
 
 
 @tensorflow("Conv2DBackpropInput")
@@ -103,8 +104,8 @@ def _transposed_conv(c: Call, sizes: Operand, weight: Operand, gradient: Operand
     ones = (1,) * len(step)
     return _back(
         c,
-        c.b.conv(
-            value, kernel, ones, tuple(padding), spread, lhs_dilation=step, transposed=True
+        recipes.conv(
+            c.b, value, kernel, ones, tuple(padding), spread, lhs_dilation=step, transposed=True
         ),
     )
 
@@ -116,7 +117,7 @@ def _pool(c: Call, x: Operand) -> Value:
     ones = (1,) * len(window)
     padding = _padding(c, value.shape[2:], window, step, ones)
     kind = "avg" if c.op.startswith("Avg") else "max"
-    return _back(c, c.b.reduce_window(kind, value, window, step, padding))
+    return _back(c, recipes.pool(c.b, kind, value, window, step, padding))
 
 
 # Normalisation
@@ -127,11 +128,14 @@ def _batch_norm(
     c: Call, x: Operand, scale: Operand, shift: Operand, mean: Operand, variance: Operand
 ) -> list[Value]:
     if "is_training" not in c.attributes or c.flag("is_training"):
-        raise UnsupportedOpError("normalises by the batch itself, as in training; export for serving")
-    value, *rest = c.values(x, scale, shift, mean, variance)
+        raise UnsupportedOpError(
+            "normalises by the batch itself, as in training; export for serving"
+        )
+    value, factor, offset, middle, spread = c.values(x, scale, shift, mean, variance)
     axis = value.type.rank - 1 if c.channels_last else 1
-    y = recipes.batch_norm(c.b, value, *rest, c.number("epsilon", 1e-4), axis)
-    return [y, rest[2], rest[3]]
+    epsilon = c.number("epsilon", 1e-4)
+    y = recipes.batch_norm(c.b, value, factor, offset, middle, spread, epsilon, axis)
+    return [y, middle, spread]
 
 
 @tensorflow("LRN")
@@ -140,7 +144,7 @@ def _local_response(c: Call, x: Operand) -> Value:
     radius = int(c.number("depth_radius", 5))
     square = b.mul(value, value)
     size = 2 * radius + 1
-    total = b.reduce_window("sum", square, (size,), (1,), ((radius, radius),))
+    total = recipes.pool(b, "sum", square, (size,), (1,), ((radius, radius),))
     base = b.add(b.mul(total, c.number("alpha", 1)), c.number("bias", 1))
     power = b.binary(find_op("pow")(), base, -c.number("beta", 0.5))
     return b.mul(value, power)
@@ -200,13 +204,13 @@ def _reduce(c: Call, x: Operand, axes: Operand) -> Value:
 def _arg_reduce(c: Call, x: Operand, axis: Operand) -> Value:
     value = c.value(x)
     kind = "max" if c.op == "ArgMax" else "min"
-    return c.b.one(find_op("argreduce")(kind, c.axis(axis, value.type.rank)), value)
+    return c.b.one(ArgReduce(kind, c.axis(axis, value.type.rank)), value)
 
 
 @tensorflow("TopK", "TopKV2")
 def _top_k(c: Call, x: Operand, k: Operand | None = None) -> list[Value]:
     count = int(c.number("k")) if k is None else c.integer(k, "count")
-    return list(c.b.append(find_op("topk")(count), c.value(x)))
+    return list(c.b.append(TopK(count), c.value(x)))
 
 
 # Places
@@ -286,4 +290,4 @@ def _resize(c: Call, images: Operand, size: Operand) -> Value:
     else:
         coordinates = "asymmetric"
     sizes = c.integers(size, "size")
-    return recipes.channels_last(c.b, c.b.resize(value, sizes, mode, coordinates))
+    return recipes.channels_last(c.b, recipes.resize(c.b, value, sizes, mode, coordinates))

@@ -1,0 +1,148 @@
+"""Attention, found in its pieces, and in a simpler form where masks and heads allow it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emuron.compiler.graph import Node, Value
+from emuron.compiler.ops.attention import Attention
+from emuron.compiler.ops.shaping import Broadcast
+from emuron.compiler.passes.matching import Matching
+from emuron.numerics.dtypes import bool_
+
+_MOST_HIDDEN_SCORE = -1e4
+"""A score below this hides a key: models write -10000, -1e9, the smallest float or -infinity."""
+
+_LAST_TWO = {3: (0, 2, 1), 4: (0, 1, 3, 2)}
+
+
+def attention(match: Matching, node: Node) -> Value | None:
+    """Match softmax(q kT * scale + mask) v over [B, H, S, D], or over [B · H, S, D]."""
+    rank = node.outputs[0].type.rank
+    weights = match.maker(match.through(node.inputs[0], "cast"), "softmax")
+    if weights is None or rank not in _LAST_TWO or weights.inputs[0].type.rank != rank:
+        return None
+    scores, mask = _unmasked(match, weights.inputs[0])
+    scale, factors = match.product(scores)
+    product = match.maker(factors[0], "matmul") if len(factors) == 1 else None
+    if product is None:
+        return None
+    q, keys = product.inputs
+    before, parts = match.product(q)
+    if before != 1 and len(parts) == 1 and parts[0].type == q.type:
+        scale, q = scale * before, parts[0]
+    k = match.permute(node, keys, *_LAST_TWO[rank])
+    operands = [_four(match, node, v) for v in (q, k, node.inputs[1])]
+    if mask is not None:
+        mask = _narrow_mask(match, node, mask)
+        if mask is None:
+            return None
+        operands.append(mask)
+    if operands[0].type.dtype != node.outputs[0].type.dtype:
+        return None
+    found = match.emit(node, Attention(scale, masked=mask is not None), *operands)
+    return match.reshape(node, found, *node.outputs[0].shape)
+
+
+def _unmasked(match: Matching, scores: Value) -> tuple[Value, Value | None]:
+    """Return scores and the mask that was added to them, or that chose among them."""
+    chosen = match.maker(scores, "select")
+    if chosen is not None:
+        hidden = match.number(chosen.inputs[2])
+        if hidden is not None and hidden <= _MOST_HIDDEN_SCORE:
+            return chosen.inputs[1], chosen.inputs[0]
+    total = match.maker(scores, "add")
+    for part, mask in (total.inputs, total.inputs[::-1]) if total is not None else ():
+        _, factors = match.product(part)
+        if len(factors) == 1 and match.maker(factors[0], "matmul") is not None:
+            return part, mask
+    return scores, None
+
+
+def _four(match: Matching, node: Node, x: Value) -> Value:
+    """Return x as [batch, heads, sequence, size]."""
+    return x if x.type.rank == 4 else match.reshape(node, x, 1, *x.shape)
+
+
+def _narrow_mask(match: Matching, node: Node, mask: Value) -> Value | None:
+    """Return a mask without the dimensions along which it is repeated, but for the keys."""
+    if mask.type.rank == 3:
+        return _four(match, node, mask)
+    spread = match.maker(mask, "broadcast")
+    if spread is None or not isinstance(spread.op, Broadcast):
+        return mask
+    sizes = dict(zip(spread.op.dims, spread.inputs[0].shape, strict=True))
+    if sizes.get(3, 1) != mask.shape[3]:
+        return mask
+    return match.reshape(node, spread.inputs[0], *(sizes.get(i, 1) for i in range(4)))
+
+
+def shared_heads(match: Matching, node: Node) -> Value | None:
+    """Match attention whose keys and values are copied for every query head of a group."""
+    sources = [_unrepeated(match, x) for x in node.inputs[1:3]]
+    k, v = sources
+    if k is None or v is None or k.shape[1] != v.shape[1]:
+        return None
+    return match.emit(node, node.op, node.inputs[0], k, v, *node.inputs[3:])
+
+
+def _unrepeated(match: Matching, x: Value) -> Value | None:
+    """Return [B, Hk, K, D] of which x [B, H, K, D] repeats each head H / Hk times."""
+    merged = match.maker(x, "reshape")
+    spread = match.maker(merged.inputs[0], "broadcast") if merged else None
+    opened = match.maker(spread.inputs[0], "reshape") if spread else None
+    if spread is None or opened is None:
+        return None
+    source = opened.inputs[0]
+    if source.type.rank != 4 or not isinstance(spread.op, Broadcast):
+        return None
+    batch, heads, keys, size = source.shape
+    wide = spread.op.shape
+    repeats = len(wide) == 5 and wide == (batch, heads, wide[2], keys, size)
+    return source if repeats and opened.outputs[0].shape == (batch, heads, 1, keys, size) else None
+
+
+def simpler_mask(match: Matching, node: Node) -> Value | None:
+    """Match attention under a mask that is all true, causal, or a causal one and another."""
+    op = node.op
+    assert isinstance(op, Attention)
+    if not op.masked or node.inputs[3].type.dtype != bool_:
+        return None
+    queries, keys = node.inputs[0].shape[2], node.inputs[1].shape[2]
+    causal, left, dropped = op.causal, [], False
+    for part in _conjuncts(match, node.inputs[3]):
+        known = _known_mask(match, part, queries, keys)
+        if known is None:
+            left.append(part)
+            continue
+        dropped = True
+        causal = causal or known == "causal"
+    if not dropped or len(left) > 1:
+        return None
+    masks = tuple(left)
+    if masks and masks[0].shape[-1] != keys:
+        return None
+    made = Attention(op.scale, causal, bool(masks), op.positioned)
+    return match.emit(node, made, *node.inputs[:3], *masks, *node.inputs[4:])
+
+
+def _conjuncts(match: Matching, mask: Value) -> list[Value]:
+    """Return the masks, of four dimensions each, whose conjunction a mask is."""
+    node = match.maker(mask, "broadcast", "min")
+    if node is None or any(v.type.rank != 4 for v in node.inputs):
+        return [mask]
+    return [part for v in node.inputs for part in _conjuncts(match, v)]
+
+
+def _known_mask(match: Matching, mask: Value, queries: int, keys: int) -> str | None:
+    """Return "all" or "causal" for a constant mask that is so for every batch and head."""
+    if match.number(mask) == 1:
+        return "all"
+    held = match.parameters.get(match.through(mask, "reshape"))
+    if held is None or held.loader is None or mask.shape[2:] != (queries, keys):
+        return None
+    array = held.load().reshape(-1, queries, keys)
+    if array.all():
+        return "all"
+    lower = np.tri(queries, keys, keys - queries, dtype=bool)
+    return "causal" if queries <= keys and bool((array == lower).all()) else None
