@@ -8,8 +8,8 @@ from emuron.compiler.graph import TensorType, Value
 from emuron.compiler.ops import collectives, creation, indexed, reduction, shaping
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.contraction import Linear, MatMul
-from emuron.compiler.ops.elementwise_builder import ElementwiseBuilder
 from emuron.compiler.ops.gelu import Gelu
+from emuron.compiler.ops.network_builder import NetworkBuilder
 from emuron.compiler.ops.normalize import LayerNorm, RmsNorm
 from emuron.compiler.ops.rope import Rope
 from emuron.compiler.ops.softmax import Softmax
@@ -17,7 +17,7 @@ from emuron.errors import UsageError
 from emuron.numerics.dtypes import DType, dtype
 
 
-class GraphBuilder(ElementwiseBuilder):
+class GraphBuilder(NetworkBuilder):
     """A NodeBuilder whose methods are operators; two-operand ones insert explicit broadcasts."""
 
     # Contractions and composites.

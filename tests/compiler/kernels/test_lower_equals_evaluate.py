@@ -23,6 +23,13 @@ WITHOUT_KERNEL = frozenset(
         *("argreduce-0", "argreduce-1", "cumulative-1", "dynamic_update_slice-0", "floordiv-2"),
         *("gather_along-0", "gather_along-1", "mod-2", "reduce-4", "rem-2", "take-1"),
         *("topk-0", "topk-1"),
+        *(f"conv-{i}" for i in range(16)),
+        *(f"reduce_window-{i}" for i in range(9)),
+        *(f"resize-{i}" for i in range(8)),
+        *(f"group_norm-{i}" for i in range(5)),
+        *(f"batch_norm-{i}" for i in range(3)),
+        *(f"{name}-{i}" for name in ("lstm", "gru") for i in range(3)),
+        *("gru-3", "grouped_matmul-0", "grouped_matmul-1"),
     }
 )
 """Examples that the host evaluates: the chip has no instructions for them, or none worth using."""

@@ -11,6 +11,7 @@ import pytest
 
 from emuron.compiler.graph import TensorType
 from emuron.compiler.ops import OPS, Example
+from tests.compiler.ops import layers
 
 SCALAR_FUNCTIONS = {
     "exp": math.exp,
@@ -255,6 +256,7 @@ def _iota(op):
 
 
 ORACLES = {
+    **layers.DEFINITIONS,
     **dict.fromkeys(("all_reduce", "all_gather", "reduce_scatter"), lambda op, x: x),  # one rank
     "div": _divided,
     "and": _bit_by_bit(lambda x, y: x and y),
