@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,6 +28,7 @@ class NodeBuilder:
         self._outputs: dict[str, Value] = {}
         self._aliases: dict[int, int] = {}
         self._counts: Counter[str] = Counter()
+        self._reserved: frozenset[str] = frozenset()
         self._scope: tuple[str, ...] = ()
         self._source = ""
 
@@ -52,9 +53,7 @@ class NodeBuilder:
 
     def append(self, op: Op, *inputs: Value, name: str = "") -> tuple[Value, ...]:
         """Append a node and return its outputs; type errors name the node's scope and source."""
-        label = name or op.name
-        self._counts[label] += 1
-        label = f"{label}_{self._counts[label]}"
+        label = self._label(name or op.name)
         try:
             types = op.infer(*(v.type for v in inputs))
         except EmuronError as error:
@@ -72,6 +71,25 @@ class NodeBuilder:
     def maker(self, value: Value) -> Node | None:
         """Return the node that computes a value; None for an input or a parameter."""
         return self._makers.get(value)
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names, those of inputs and parameters to come, from being given to nodes."""
+        self._reserved = self._reserved.union(names)
+
+    def _label(self, stem: str) -> str:
+        while True:
+            self._counts[stem] += 1
+            label = f"{stem}_{self._counts[stem]}"
+            if label not in self._reserved:
+                return label
+
+    def inputs_behind(self, value: Value) -> tuple[Value, ...]:
+        """Return the graph's inputs that a value depends on."""
+        needed = {value}
+        for node in reversed(self._nodes):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+        return tuple(v for v in self._inputs if v in needed)
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:

@@ -1,0 +1,86 @@
+"""The bodies of operators that are functions: those of the file, and those of ONNX itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from emuron.compiler.frontends.onnx_operand import Operand
+from emuron.compiler.frontends.onnx_read import opsets_of, plain_domain
+from emuron.errors import missing_extra
+
+try:
+    import onnx
+    from onnx.helper import get_attribute_value, make_tensor_type_proto
+except ImportError as error:
+    raise missing_extra(error, "Reading an ONNX model") or error from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A function's nodes, the operator sets they are written in and its attributes' defaults."""
+
+    proto: Any
+    opsets: Mapping[str, int]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def local_functions(model: Any) -> dict[tuple[str, str], Body]:
+    """Return the functions that a model brings along, by domain and name."""
+    opsets = opsets_of(model.opset_import)
+    return {
+        (plain_domain(f.domain), f.name): Body(
+            f,
+            {**opsets, **opsets_of(f.opset_import)},
+            {a.name: get_attribute_value(a) for a in f.attribute_proto},
+        )
+        for f in model.functions
+    }
+
+
+def body_of(
+    node: Any, opsets: Mapping[str, int], operands: Sequence[Operand | None]
+) -> Body | None:
+    """Return the body that ONNX defines an operator by, None if it is a primitive or unknown.
+
+    Some bodies depend on the attributes and on the types of the operands.
+    """
+    domain = plain_domain(node.domain)
+    opset = opsets.get(domain, 1)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+    content = _content(schema, opset, node, operands)
+    if not content:
+        return None
+    proto = onnx.FunctionProto()
+    proto.ParseFromString(content)
+    defaults = {
+        name: get_attribute_value(a.default_value)
+        for name, a in schema.attributes.items()
+        if a.default_value.type
+    }
+    return Body(proto, {**opsets, **opsets_of(proto.opset_import)}, defaults)
+
+
+def _content(
+    schema: Any, opset: int, node: Any, operands: Sequence[Operand | None]
+) -> bytes | None:
+    version = max((v for v in schema.function_opset_versions if v <= opset), default=None)
+    if version is not None:
+        found: bytes = schema.get_function_with_opset_version(version)
+        return found
+    versions = schema.context_dependent_function_opset_versions
+    version = max((v for v in versions if v <= opset), default=None)
+    if version is None:
+        return None
+    types = [
+        make_tensor_type_proto(o.element, o.shape) if o is not None else onnx.TypeProto()
+        for o in operands
+    ]
+    built: bytes = schema.get_context_dependent_function_with_opset_version(
+        version, node.SerializeToString(), [t.SerializeToString() for t in types]
+    )
+    return built

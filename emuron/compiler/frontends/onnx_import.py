@@ -1,0 +1,309 @@
+"""Walks an ONNX graph, its functions and branches, and writes our graph node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+# The handlers register themselves when their modules are imported.
+from emuron.compiler.frontends import onnx_casts as _casts
+from emuron.compiler.frontends import onnx_math as _math
+from emuron.compiler.frontends import onnx_moves as _moves
+from emuron.compiler.frontends import onnx_sums as _sums
+from emuron.compiler.frontends.onnx_call import TABLE, Call, NotWholeError, UnknownDataError
+from emuron.compiler.frontends.onnx_fold import fold, is_foldable
+from emuron.compiler.frontends.onnx_functions import Body, body_of, local_functions
+from emuron.compiler.frontends.onnx_names import described, scope_of
+from emuron.compiler.frontends.onnx_operand import MOST_VALUE_BYTES, Operand, OperandStore
+from emuron.compiler.frontends.onnx_read import DAMAGE, OnnxFile, opsets_of, plain_domain, stored
+from emuron.compiler.frontends.onnx_types import dtype_of
+from emuron.compiler.graph import TensorType, Value
+from emuron.compiler.ops import GraphBuilder
+from emuron.errors import EmuronError, ModelFileError, UnsupportedOpError, missing_extra
+
+try:
+    from onnx.helper import get_attribute_value
+except ImportError as error:
+    raise missing_extra(error, "Reading an ONNX model") or error from error
+
+MODULES = (_casts, _math, _moves, _sums)
+"""Where the handlers of the table stand."""
+
+MOST_NODES = 50_000
+"""Nodes of a model after functions are expanded and loops unrolled."""
+
+MOST_DEPTH = 40
+"""Functions and branches within each other."""
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """The names that nodes of one graph, branch or function body can see."""
+
+    opsets: Mapping[str, int]
+    outer: Frame | None = None
+    names: dict[str, Operand | None] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def find(self, name: str) -> Operand | None:
+        """Return the tensor called `name`, of this frame or one around it; None if a call left it
+        out.
+        """
+        frame: Frame | None = self
+        while frame is not None:
+            if name in frame.names:
+                return frame.names[name]
+            frame = frame.outer
+        raise ModelFileError(
+            f"it reads {name!r}, which nothing before it computes: nodes must stand in the order "
+            "of their data, so that the graph has a cycle or lacks an input"
+        )
+
+
+class GraphImporter:
+    """The state of one import."""
+
+    def __init__(self, file: OnnxFile, *, with_data: bool) -> None:
+        """Prepare to import a model; without `with_data` parameters have no loaders."""
+        self.file = file
+        self.b = GraphBuilder(file.name)
+        self.store = OperandStore(self.b, with_data=with_data)
+        self.functions = local_functions(file.proto)
+        self.nodes = 0
+        self.depth = 0
+
+    def import_graph(
+        self, types: Mapping[str, TensorType], constants: Mapping[str, np.ndarray]
+    ) -> None:
+        """Declare the inputs of `types`, bind `constants`, write the nodes, declare the outputs."""
+        graph = self.file.proto.graph
+        frame = Frame(self.file.opsets)
+        self._reserve_names(graph)
+        self._initializers(graph, frame)
+        for entry in graph.input:
+            name = entry.name
+            if name in constants:
+                frame.names[name] = Operand.of_array(name, np.asarray(constants[name]))
+            elif name not in frame.names:
+                element = entry.type.tensor_type.elem_type
+                value = self.b.input(name, types[name])
+                frame.names[name] = Operand.of_value(name, value, element)
+        self.walk(graph.node, frame)
+        self._check_declared(graph, frame)
+        for entry in graph.output:
+            self.b.output(entry.name, self.store.value(self._found(entry.name, frame)))
+
+    def _reserve_names(self, graph: Any) -> None:
+        self.b.reserve(entry.name for entry in graph.input)
+        for tensor in graph.initializer:
+            self.b.reserve((tensor.name, f"{tensor.name}.T"))
+
+    def _found(self, name: str, frame: Frame) -> Operand:
+        found = frame.names.get(name)
+        if found is None:
+            raise ModelFileError(f"{self.file.name}: nothing computes the output {name!r}")
+        return found
+
+    def _initializers(self, graph: Any, frame: Frame) -> None:
+        if graph.sparse_initializer:
+            raise UnsupportedOpError("sparse initializers are not read; store them densely")
+        for tensor in graph.initializer:
+            found = stored(tensor, self.file.folder)
+            frame.names[tensor.name] = Operand(
+                tensor.name, found.element, found.shape, found.load, is_stored=True
+            )
+
+    def _check_declared(self, graph: Any, frame: Frame) -> None:
+        """Check that sizes and dtypes that the file declares are those of the graph."""
+        for entry in (*graph.value_info, *graph.output):
+            operand = frame.names.get(entry.name)
+            declared = entry.type.tensor_type
+            if operand is None or not declared.elem_type:
+                continue
+            what = f"tensor {entry.name!r}"
+            expected = dtype_of(declared.elem_type, what)
+            found = dtype_of(operand.element, what)
+            sizes = [d.dim_value for d in declared.shape.dim]
+            fits = not declared.HasField("shape") or (
+                len(sizes) == len(operand.shape)
+                and all(s in (0, n) for s, n in zip(sizes, operand.shape, strict=True))
+            )
+            if expected != found or not fits:
+                raise ModelFileError(
+                    f"{self.file.name} declares {what} as {expected}{sizes}, but its operators "
+                    f"give {found}{list(operand.shape)}"
+                )
+
+    # Nodes
+
+    def walk(self, nodes: Sequence[Any], frame: Frame) -> None:
+        """Write the nodes of a graph, branch or body in their order."""
+        for node in nodes:
+            self.nodes += 1
+            if self.nodes > MOST_NODES:
+                raise UnsupportedOpError(
+                    f"{self.file.name} has more than {MOST_NODES} nodes once its functions are "
+                    "expanded and its loops unrolled"
+                )
+            self._node(node, frame)
+
+    def _node(self, node: Any, frame: Frame) -> None:
+        what = described(node)
+        try:
+            with self._placed(node, what):
+                operands = [frame.find(name) if name else None for name in node.input]
+                attributes = self.attributes_of(node, frame)
+                results = self._results(node, frame, operands, attributes)
+        except EmuronError as error:
+            raise _located(error, what) from error
+        except RecursionError as error:
+            raise ModelFileError(f"{what}: the file is nested too deeply") from error
+        except (*DAMAGE, MemoryError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise ModelFileError(f"{what} makes no sense: {reason}") from error
+        for name, result in zip(node.output, results, strict=False):
+            if name and result is not None:
+                frame.names[name] = result
+
+    @contextmanager
+    def _placed(self, node: Any, what: str) -> Iterator[None]:
+        """Mark what is written within as made by a node of the model's own graph."""
+        with ExitStack() as stack:
+            if self.depth == 0:
+                scope = scope_of(node)
+                if scope:
+                    stack.enter_context(self.b.scope(scope))
+                stack.enter_context(self.b.at(what))
+            yield
+
+    def attributes_of(self, node: Any, frame: Frame) -> dict[str, Any]:
+        """Return a node's attributes; those that refer to a function's are looked up there."""
+        found: dict[str, Any] = {}
+        for entry in node.attribute:
+            if entry.ref_attr_name:
+                if entry.ref_attr_name in frame.attributes:
+                    found[entry.name] = frame.attributes[entry.ref_attr_name]
+            else:
+                value = get_attribute_value(entry)
+                found[entry.name] = value.decode() if isinstance(value, bytes) else value
+        return found
+
+    def _results(
+        self,
+        node: Any,
+        frame: Frame,
+        operands: list[Operand | None],
+        attributes: Mapping[str, Any],
+    ) -> list[Operand | None]:
+        domain = plain_domain(node.domain)
+        kind = node.op_type if not domain else f"{domain}:{node.op_type}"
+        body = self.functions.get((domain, node.op_type))
+        if body is not None:
+            return self._expand(body, operands, attributes)
+        known = self._folded(node, kind, operands, attributes)
+        if known is not None:
+            return known
+        call = Call(
+            self.store,
+            kind,
+            frame.opsets.get(domain, 1),
+            attributes,
+            operands,
+            tuple(node.output),
+            partial(self.branch, frame),
+        )
+        try:
+            if kind not in TABLE:
+                raise NotWholeError(f"the ONNX frontend does not know the operator {kind}")
+            return self._operands(call, TABLE[kind](call))
+        except NotWholeError:
+            body = body_of(node, frame.opsets, operands)
+            if body is None:
+                raise
+            return self._expand(body, operands, attributes)
+
+    def _folded(
+        self, node: Any, kind: str, operands: list[Operand | None], attributes: Mapping[str, Any]
+    ) -> list[Operand | None] | None:
+        if not is_foldable(kind) or not operands:
+            return None
+        if any(o is not None and (o.source is None or o.is_weight) for o in operands):
+            return None
+        arrays = [None if o is None else o.data for o in operands]
+        if any(a is None and o is not None for a, o in zip(arrays, operands, strict=True)):
+            return None
+        found = fold(node, kind, attributes, arrays)
+        if found is None:
+            return None
+        return [Operand.of_array(n, a) for n, a in zip(node.output, found, strict=False)]
+
+    def _operands(self, call: Call, made: Any) -> list[Operand | None]:
+        results: list[Operand | None] = []
+        for index, result in enumerate(made if isinstance(made, list | tuple) else (made,)):
+            name = call.results[index] if index < len(call.results) else ""
+            if isinstance(result, Value):
+                if result.type.size_bytes > MOST_VALUE_BYTES:
+                    raise UnsupportedOpError(f"its result {result.type} fits no device's memory")
+                operand = Operand.of_value(name, result, call.elements.get(index))
+                results.append(operand)
+            elif isinstance(result, np.ndarray):
+                results.append(Operand.of_array(name, result))
+            else:
+                results.append(result)
+        return results
+
+    # Bodies
+
+    def _expand(
+        self, body: Body, operands: Sequence[Operand | None], attributes: Mapping[str, Any]
+    ) -> list[Operand | None]:
+        """Write the nodes of a function in place of its call."""
+        proto = body.proto
+        frame = Frame(
+            {**body.opsets, **opsets_of(proto.opset_import)},
+            attributes={**body.defaults, **attributes},
+        )
+        given = (*operands, *[None] * (len(proto.input) - len(operands)))
+        frame.names.update(zip(proto.input, given, strict=False))
+        with self.deeper():
+            self.walk(proto.node, frame)
+        return [frame.names.get(name) for name in proto.output]
+
+    def branch(self, frame: Frame, graph: Any, bound: Sequence[Operand]) -> list[Operand]:
+        """Write the nodes of a branch or body, whose inputs are `bound`; return its outputs."""
+        inner = Frame(frame.opsets, frame, attributes=frame.attributes)
+        if len(graph.input) != len(bound):
+            raise ModelFileError(f"a body takes {len(graph.input)} operands, found {len(bound)}")
+        self._initializers(graph, inner)
+        for entry, operand in zip(graph.input, bound, strict=True):
+            inner.names[entry.name] = operand
+        with self.deeper():
+            self.walk(graph.node, inner)
+        found = [inner.find(entry.name) for entry in graph.output]
+        if None in found:
+            raise ModelFileError("a body gives an operand that the call left out")
+        return [operand for operand in found if operand is not None]
+
+    @contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Count how deep bodies are nested; raise UnsupportedOpError if too deep."""
+        if self.depth >= MOST_DEPTH:
+            raise UnsupportedOpError(f"functions and branches are nested {MOST_DEPTH} deep")
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+
+def _located(error: EmuronError, what: str) -> EmuronError:
+    """Return the error with the node that it comes from, once."""
+    text = str(error) if what in str(error) else f"{what}: {error}"
+    if isinstance(error, UnknownDataError):
+        return UnknownDataError(text, error.inputs)
+    return ModelFileError(text) if isinstance(error, ModelFileError) else UnsupportedOpError(text)

@@ -1,0 +1,148 @@
+"""A tensor of an ONNX model while it is read: numbers known now, a weight, or a graph's value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from emuron.compiler.frontends.onnx_types import element_of, element_of_array, narrowed, type_of
+from emuron.compiler.frontends.weights import Loader
+from emuron.compiler.graph import TensorType, Value
+from emuron.compiler.ops import GraphBuilder
+from emuron.compiler.ops.creation import MOST_CONSTANT_ELEMENTS
+from emuron.errors import UnsupportedOpError
+
+MOST_KNOWN_ELEMENTS = 1 << 20
+"""Longer stored tensors are weights even if they hold integers."""
+
+MOST_VALUE_BYTES = 1 << 36
+"""A tensor beyond this (64 GiB) fits no core of any chip."""
+
+_LARGEST_EXACT_INTEGER = 1 << 24
+_FEWEST_WEIGHT_ELEMENTS = 2
+
+
+@dataclass(slots=True, eq=False)
+class Operand:
+    """A named tensor; `source` reads its numbers if they are known, `stored` if a file has them."""
+
+    name: str
+    element: int
+    shape: tuple[int, ...]
+    source: Loader | None = None
+    value: Value | None = None
+    is_stored: bool = False
+    _data: np.ndarray | None = None
+
+    @classmethod
+    def of_array(cls, name: str, array: np.ndarray) -> Operand:
+        """Return numbers that are known."""
+        return cls(name, element_of_array(array), array.shape, partial(_itself, array))
+
+    @classmethod
+    def of_value(cls, name: str, value: Value, element: int | None = None) -> Operand:
+        """Return a value of the graph; its element type is told if a wider one stands for it."""
+        found = element_of(value.type.dtype) if element is None else element
+        return cls(name, found, value.shape, value=value)
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it stands in a file and is long enough to be left there."""
+        floats = type_of(self.element, (), self.name).dtype.is_float
+        few = _FEWEST_WEIGHT_ELEMENTS if floats else MOST_CONSTANT_ELEMENTS + 1
+        return self.is_stored and math.prod(self.shape) >= few
+
+    @property
+    def data(self) -> np.ndarray | None:
+        """The numbers, None where they depend on inputs or are so many that they are weights."""
+        if self._data is None and self.source is not None:
+            if self.is_stored and math.prod(self.shape) > MOST_KNOWN_ELEMENTS:
+                return None
+            self._data = self.source()
+        return self._data
+
+
+class OperandStore:
+    """Turns operands into values of the graph: parameters, constants, fills."""
+
+    def __init__(self, builder: GraphBuilder, *, with_data: bool) -> None:
+        """Write into `builder`; without `with_data` parameters have no loaders."""
+        self.b = builder
+        self.with_data = with_data
+        self.weights: dict[Value, Operand] = {}
+
+    def value(self, operand: Operand) -> Value:
+        """Return the value of an operand; numbers become a parameter, or a constant if few."""
+        if operand.value is None:
+            operand.value = self._made(operand)
+        return operand.value
+
+    def _made(self, operand: Operand) -> Value:
+        if operand.is_weight:
+            return self.weight(operand)
+        data = operand.data
+        if data is None:
+            raise UnsupportedOpError(f"{operand.name!r} is neither known nor computed")
+        type = type_of(operand.element, operand.shape, f"tensor {operand.name!r}")
+        array = narrowed(data, type.dtype, f"tensor {operand.name!r}")
+        if array.size and (array == array.flat[0]).all():
+            return self.b.full(
+                _numbers(array[:1] if array.ndim else array)[0], type.shape, type.dtype
+            )
+        if array.size <= MOST_CONSTANT_ELEMENTS and _is_exact(array):
+            return self.b.constant(_numbers(array), type)
+        return self._parameter(f"constant.{operand.name}", type, partial(_itself, array))
+
+    def array(self, name: str, array: np.ndarray) -> Value:
+        """Return numbers as a value of the graph."""
+        return self.value(Operand.of_array(name, array))
+
+    def weight(self, operand: Operand, *, transposed: bool = False) -> Value:
+        """Return a stored tensor as a parameter; a matrix `transposed` if asked for."""
+        assert operand.source is not None
+        type = type_of(operand.element, operand.shape, f"weight {operand.name!r}")
+        loader = partial(_narrowed, operand.source, type, operand.name)
+        name = operand.name
+        if transposed:
+            type, name = type.with_shape(*type.shape[::-1]), f"{name}.T"
+            loader = partial(_transposed, loader)
+        value = self._parameter(name, type, loader)
+        self.weights[value] = operand
+        return value
+
+    def _parameter(self, name: str, type: TensorType, loader: Loader) -> Value:
+        return self.b.parameter(name, type, loader if self.with_data else None)
+
+    def inputs_behind(self, operand: Operand) -> tuple[str, ...]:
+        """Return the names of the graph's inputs that an operand depends on."""
+        if operand.value is None:
+            return ()
+        return tuple(dict.fromkeys(v.name for v in self.b.inputs_behind(operand.value)))
+
+
+def _itself(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _narrowed(source: Loader, type: TensorType, name: str) -> np.ndarray:
+    return narrowed(source(), type.dtype, f"weight {name!r}")
+
+
+def _transposed(source: Loader) -> np.ndarray:
+    return source().T
+
+
+def _is_exact(array: np.ndarray) -> bool:
+    """Whether a constant, whose numbers pass through float32, holds the array exactly."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 4:
+        return True
+    return bool((np.abs(array.astype(np.int64)) <= _LARGEST_EXACT_INTEGER).all())
+
+
+def _numbers(array: np.ndarray) -> tuple[float, ...]:
+    """Return the numbers of an array as Python's, in row-major order."""
+    exact = array if array.dtype.kind in "iub" else array.astype(np.float32)
+    return tuple(exact.reshape(-1).tolist())

@@ -1,0 +1,321 @@
+"""ONNX models: reading, folding, weights, functions, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emuron.compiler.evaluate import Evaluator
+from emuron.compiler.graph import Graph
+from emuron.errors import ModelFileError, UnsupportedOpError, UsageError
+
+pytestmark = pytest.mark.onnx
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto as T  # noqa: E402
+from onnx import helper  # noqa: E402
+
+from emuron.compiler.frontends.onnx import to_graph  # noqa: E402
+from emuron.compiler.frontends.onnx_call import UnknownDataError  # noqa: E402
+
+OPSET = 21
+FLOAT = T.FLOAT
+
+
+def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> Any:
+    return helper.make_node(kind, inputs.split(), outputs.split(), **attributes)
+
+
+def value(name: str, shape: Any, element: int = FLOAT) -> Any:
+    return helper.make_tensor_value_info(name, element, shape)
+
+
+def tensor(name: str, array: Any) -> Any:
+    return onnx.numpy_helper.from_array(np.asarray(array), name)
+
+
+def model(
+    nodes: list[Any],
+    inputs: list[Any],
+    outputs: list[Any],
+    weights: list[Any] | None = None,
+    opset: int = OPSET,
+    **fields: Any,
+) -> Any:
+    graph = helper.make_graph(nodes, "small", inputs, outputs, weights or [])
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid("own", 1)]
+    return helper.make_model(graph, opset_imports=imports, **fields)
+
+
+def run(graph: Graph, *inputs: Any) -> list[np.ndarray]:
+    named = {v.name: np.asarray(a) for v, a in zip(graph.inputs, inputs, strict=True)}
+    return list(Evaluator(graph).run(named).values())
+
+
+X = np.arange(12, dtype=np.float32).reshape(3, 4) - 5
+
+
+def test_a_shape_that_operators_compute_is_folded():
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape zero", "rows", axis=0),
+        node("Mul", "rows two", "doubled"),
+        node("Concat", "doubled rest", "wanted", axis=0),
+        node("Reshape", "x wanted", "y"),
+    ]
+    weights = [
+        tensor("zero", np.array([0])),
+        tensor("two", np.array([2])),
+        tensor("rest", np.array([-1])),
+    ]
+    graph = to_graph(model(nodes, [value("x", [3, 4])], [value("y", [6, 2])], weights))
+    assert [n.op.name for n in graph.nodes] == ["reshape"]
+    assert run(graph, X)[0].tolist() == X.reshape(6, 2).tolist()
+
+
+def test_a_matrix_in_the_file_becomes_the_weight_of_a_linear():
+    weight = np.arange(8, dtype=np.float32).reshape(4, 2)
+    nodes = [node("MatMul", "x w", "y")]
+    graph = to_graph(
+        model(nodes, [value("x", [3, 4])], [value("y", [3, 2])], [tensor("w", weight)])
+    )
+    assert [n.op.name for n in graph.nodes] == ["linear"]
+    assert [str(p.type) for p in graph.parameters] == ["float32[2,4]"]
+    np.testing.assert_array_equal(run(graph, X)[0], X @ weight)
+
+
+def test_dynamic_dimensions_are_bound_by_name_place_or_to_one():
+    inputs = [value("x", ["batch", "seq", "other", 5])]
+    source = model([node("Relu", "x", "y")], inputs, [value("y", None)])
+    assert to_graph(source, batch=2, sequence=7).inputs[0].shape == (2, 7, 1, 5)
+    assert to_graph(source, sizes={"other": 3}).inputs[0].shape == (1, 1, 3, 5)
+    assert to_graph(source, shapes={"x": (4, 4, 4, 5)}).inputs[0].shape == (4, 4, 4, 5)
+    with pytest.raises(UsageError, match=r"takes \['batch', 'seq', 'other', 5\]"):
+        to_graph(source, shapes={"x": (4, 4, 4, 6)})
+
+
+def test_a_fixed_batch_refuses_another():
+    source = model([node("Relu", "x", "y")], [value("x", [1, 4])], [value("y", None)])
+    with pytest.raises(UsageError, match="fixed at a batch of 1, 8 was asked for"):
+        to_graph(source, batch=8)
+
+
+def test_a_function_of_the_file_is_expanded_with_its_attributes():
+    body = helper.make_function(
+        "own",
+        "Scaled",
+        ["a", "left_out"],
+        ["b"],
+        [
+            helper.make_node("Constant", [], ["factor"]),
+            node("Mul", "a factor", "b"),
+        ],
+        [helper.make_opsetid("", OPSET)],
+        ["value_float"],
+    )
+    body.node[0].attribute.append(
+        onnx.AttributeProto(
+            name="value_float", ref_attr_name="value_float", type=onnx.AttributeProto.FLOAT
+        )
+    )
+    call = node("Scaled", "x", "y", domain="own", value_float=2.5)
+    source = model([call], [value("x", [3, 4])], [value("y", None)], functions=[body])
+    np.testing.assert_array_equal(run(to_graph(source), X)[0], X * np.float32(2.5))
+
+
+def test_a_function_that_calls_itself_is_refused():
+    body = helper.make_function(
+        "own",
+        "Endless",
+        ["a"],
+        ["b"],
+        [node("Endless", "a", "b", domain="own")],
+        [helper.make_opsetid("own", 1)],
+    )
+    call = node("Endless", "x", "y", domain="own")
+    source = model([call], [value("x", [3])], [value("y", None)], functions=[body])
+    with pytest.raises(UnsupportedOpError, match="nested 40 deep"):
+        to_graph(source)
+
+
+def test_a_shape_that_depends_on_the_inputs_names_them():
+    nodes = [node("Add", "shape shape", "twice"), node("Reshape", "x twice", "y")]
+    inputs = [value("x", [3, 4]), value("shape", [2], T.INT64)]
+    source = model(nodes, inputs, [value("y", None)])
+    with pytest.raises(UnknownDataError, match=r"Reshape .*depends on the input 'shape'") as caught:
+        to_graph(source)
+    assert caught.value.inputs == ("shape",)
+    graph = to_graph(source, constants={"shape": np.array([3, 1])})
+    assert run(graph, X)[0].tolist() == X.reshape(6, 2).tolist()
+
+
+def test_an_unknown_operator_is_refused_by_name_with_its_node():
+    call = node("Sparkle", "x", "y", name="/layer.1/Sparkle")
+    source = model([call], [value("x", [3])], [value("y", None)])
+    with pytest.raises(UnsupportedOpError, match=r"Sparkle node '/layer.1/Sparkle'.*know"):
+        to_graph(source)
+
+
+def test_nodes_know_their_layer_from_the_exporters_names():
+    call = node("Relu", "x", "y", name="/encoder/layer.3/output/Relu")
+    graph = to_graph(model([call], [value("x", [3])], [value("y", None)]))
+    assert graph.nodes[0].scope == "encoder.layer.3.output"
+    assert graph.nodes[0].source == "Relu node '/encoder/layer.3/output/Relu'"
+
+
+def test_a_weight_may_be_called_like_a_node():
+    weight = tensor("relu_1", np.ones((3, 4), np.float32))
+    nodes = [node("Relu", "x", "r"), node("Add", "r relu_1", "y")]
+    graph = to_graph(model(nodes, [value("x", [3, 4])], [value("y", None)], [weight]))
+    np.testing.assert_array_equal(run(graph, X)[0], np.maximum(X, 0) + 1)
+
+
+def test_external_data_is_mapped_from_beside_the_model(tmp_path: Path):
+    weight = np.arange(800, dtype=np.float32).reshape(4, 200)
+    nodes = [node("MatMul", "x w", "y")]
+    source = model(nodes, [value("x", [3, 4])], [value("y", None)], [tensor("w", weight)])
+    path = tmp_path / "small.onnx"
+    onnx.save(source, path, save_as_external_data=True, location="small.data", size_threshold=0)
+    graph = to_graph(path)
+    assert isinstance(graph.parameters[0].load().base, np.memmap)
+    np.testing.assert_allclose(run(graph, X)[0], X @ weight, rtol=1e-6)
+
+
+def test_weights_can_be_left_out():
+    weight = tensor("w", np.ones((4, 2), np.float32))
+    source = model([node("MatMul", "x w", "y")], [value("x", [3, 4])], [value("y", None)], [weight])
+    assert to_graph(source, weights=False).parameters[0].loader is None
+
+
+def test_integers_beyond_32_bits_are_refused_where_they_would_enter_the_chip():
+    nodes = [node("Add", "x big", "y")]
+    weights = [tensor("big", np.array([2**40]))]
+    source = model(nodes, [value("x", [1], T.INT64)], [value("y", None)], weights)
+    with pytest.raises(UnsupportedOpError, match=r"Add .*no integers beyond int32"):
+        to_graph(source)
+
+
+# Files that are damaged, or mean harm.
+
+
+def test_a_cycle_names_the_node_that_waits():
+    nodes = [node("Add", "x b", "a", name="first"), node("Relu", "a", "b")]
+    source = model(nodes, [value("x", [3])], [value("b", None)])
+    with pytest.raises(ModelFileError, match="Add node 'first': it reads 'b', which nothing"):
+        to_graph(source)
+
+
+def test_an_output_that_nothing_computes_is_named():
+    source = model([node("Relu", "x", "y")], [value("x", [3])], [value("z", [3])])
+    with pytest.raises(ModelFileError, match="nothing computes the output 'z'"):
+        to_graph(source)
+
+
+def test_a_declared_size_must_be_that_of_the_operators():
+    source = model([node("Relu", "x", "y")], [value("x", [3])], [value("y", [4])])
+    with pytest.raises(ModelFileError, match=r"declares tensor 'y' as float32\[4\]"):
+        to_graph(source)
+
+
+@pytest.mark.parametrize(("dims", "message"), [([3], "needs 12 bytes.*holds 8"), ([-1], "is none")])
+def test_a_weight_that_lies_about_its_shape_is_refused(dims: list[int], message: str):
+    weight = T(name="w", data_type=FLOAT, dims=dims, raw_data=bytes(8))
+    source = model([node("Add", "x w", "y")], [value("x", [3])], [value("y", None)], [weight])
+    with pytest.raises(ModelFileError, match=message):
+        to_graph(source)
+
+
+def test_a_huge_weight_without_data_is_refused_at_once():
+    weight = T(name="w", data_type=FLOAT, dims=[1 << 40, 1 << 20])
+    source = model([node("Add", "x w", "y")], [value("x", [3])], [value("y", None)], [weight])
+    with pytest.raises(ModelFileError, match="needs 1152921504606846976 numbers"):
+        to_graph(source)
+
+
+@pytest.mark.parametrize("kind", ["ConstantOfShape", "Expand"])
+def test_a_huge_tensor_that_operators_make_is_never_computed(kind: str):
+    operands = "shape" if kind == "ConstantOfShape" else "x shape"
+    nodes = [node(kind, operands, "y")]
+    weights = [tensor("shape", np.array([1 << 20, 1 << 20])), tensor("x", np.float32([1.0]))]
+    source = model(nodes, [], [value("y", None)], weights)
+    with pytest.raises(UnsupportedOpError, match=f"{kind} .*fits no device's memory"):
+        to_graph(source)
+
+
+def test_functions_that_double_at_each_level_are_refused():
+    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid("own", 1)]
+    functions = [
+        helper.make_function(
+            "own",
+            f"Level{level}",
+            ["a"],
+            ["b"],
+            [
+                node(f"Level{level + 1}", "a", "m", domain="own"),
+                node(f"Level{level + 1}", "m", "b", domain="own"),
+            ]
+            if level < 30
+            else [node("Relu", "a", "b")],
+            imports,
+        )
+        for level in range(31)
+    ]
+    call = node("Level0", "x", "y", domain="own")
+    source = model([call], [value("x", [3])], [value("y", None)], functions=functions)
+    with pytest.raises(UnsupportedOpError, match="more than 50000 nodes"):
+        to_graph(source)
+
+
+@pytest.mark.parametrize("location", ["../weights", "/etc/hostname", "", "folder/../../weights"])
+def test_external_data_outside_the_folder_is_refused(location: str, tmp_path: Path):
+    (tmp_path / "weights").write_bytes(bytes(12))
+    weight = T(name="w", data_type=FLOAT, dims=[3], data_location=T.EXTERNAL)
+    weight.external_data.add(key="location", value=location)
+    source = model([node("Add", "x w", "y")], [value("x", [3])], [value("y", None)], [weight])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "small.onnx").write_bytes(source.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"'w' (points outside|names no file)"):
+        to_graph(tmp_path / "model" / "small.onnx")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path):
+    (tmp_path / "weights").write_bytes(bytes(12))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").symlink_to(tmp_path / "weights")
+    weight = T(name="w", data_type=FLOAT, dims=[3], data_location=T.EXTERNAL)
+    weight.external_data.add(key="location", value="weights")
+    source = model([node("Add", "x w", "y")], [value("x", [3])], [value("y", None)], [weight])
+    (folder / "small.onnx").write_bytes(source.SerializeToString())
+    with pytest.raises(ModelFileError, match="points outside"):
+        to_graph(folder / "small.onnx")
+
+
+def test_a_file_that_is_cut_off_is_told_so(tmp_path: Path):
+    weight = tensor("w", np.ones((64, 64), np.float32))
+    source = model([node("Add", "x w", "y")], [value("x", [64])], [value("y", None)], [weight])
+    path = tmp_path / "small.onnx"
+    path.write_bytes(source.SerializeToString()[:-2000])
+    with pytest.raises(ModelFileError, match="no ONNX model, or is cut off"):
+        to_graph(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", bytes(100)])
+def test_what_is_no_onnx_model_is_told_so(content: bytes):
+    with pytest.raises(ModelFileError, match=r"no ONNX model|no graph"):
+        to_graph(content)
+
+
+def test_an_old_operator_set_is_refused():
+    source = model([node("Relu", "x", "y")], [value("x", [3])], [value("y", None)], opset=9)
+    with pytest.raises(UnsupportedOpError, match="operator set 9; 13 to"):
+        to_graph(source)
+
+
+def test_text_is_refused():
+    source = model([node("Identity", "x", "y")], [value("x", [3], T.STRING)], [value("y", None)])
+    with pytest.raises(UnsupportedOpError, match=r"input 'x' .* is of type STRING"):
+        to_graph(source)
