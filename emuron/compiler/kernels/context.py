@@ -399,13 +399,13 @@ class KernelContext:
             last = min(full, first + group)
             stage = self.psum((128, last - first, count), tile.dtype)
             for block in range(first, last):
-                piece = _columns(tile, 128 * block, 128)
+                piece = columns_of(tile, 128 * block, 128)
                 nisa.nc_transpose(stage[:, block - first], piece, engine="tensor")
             self.evict(made[:, first:last, _span(start, count)], stage)
         if columns % 128:
             width = columns % 128
             stage = self.psum((width, count), tile.dtype)
-            piece = _columns(tile, 128 * full, width)
+            piece = columns_of(tile, 128 * full, width)
             nisa.nc_transpose(stage, piece, engine="tensor")
             self.evict(made[:width, full, _span(start, count)], stage)
 
@@ -428,8 +428,10 @@ def _span(start: Index, count: int) -> slice:
     return slice(start, start + count)
 
 
-def _columns(tile: NkiTensor, start: int, count: int) -> NkiTensor:
+def columns_of(tile: NkiTensor, start: int, count: int) -> NkiTensor:
     """Return columns [start, start + count) of a tile whose columns may be merged runs."""
+    if start == 0 and count == prod(tile.shape[1:]):
+        return tile
     if tile.ndim == 2:
         return tile[:, start : start + count]
     runs = tuple(zip(tile.shape[1:], tile.strides[1:], strict=True))

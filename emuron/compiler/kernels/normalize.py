@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
+from collections.abc import Iterator, Sequence
+
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, columns_of, nisa
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
+
+_PIECE_COLUMNS = 4096  # 16 KiB of float32 in each partition
 
 
 def layer_norm(
@@ -32,9 +36,11 @@ def layer_norm(
     def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
         tile, mean, scale = found
         target = k.target(out, part, (0, columns))
-        steps = _steps(k, target, sum(line is not None for line in lines))
-        nisa.tensor_scalar(steps[0], tile, "subtract", mean, False, "multiply", scale)
-        _affine(steps, lines, part[1])
+        for span in _pieces(columns):
+            steps = _steps(k, columns_of(target, *span), lines)
+            piece = columns_of(tile, *span)
+            nisa.tensor_scalar(steps[0], piece, "subtract", mean, False, "multiply", scale)
+            _affine(steps, lines, part[1], span)
         k.finish(target, out, part, (0, columns))
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
@@ -60,9 +66,10 @@ def rms_norm(
 
     def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
         target = k.target(out, part, (0, columns))
-        steps = _steps(k, target, int(line is not None))
-        nisa.tensor_scalar(steps[0], found[0], "multiply", found[1])
-        _affine(steps, [line], part[1])
+        for span in _pieces(columns):
+            steps = _steps(k, columns_of(target, *span), [line])
+            nisa.tensor_scalar(steps[0], columns_of(found[0], *span), "multiply", found[1])
+            _affine(steps, [line], part[1], span)
         k.finish(target, out, part, (0, columns))
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
@@ -116,17 +123,28 @@ def _statistics(k: KernelContext, tile: NkiTensor, chunk: int) -> tuple[NkiTenso
     return both[:, 0:1], both[:, 1:2]
 
 
-def _steps(k: KernelContext, target: NkiTensor, lines: int) -> list[NkiTensor]:
+def _pieces(columns: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, count) of the columns between whose steps float32 values are held."""
+    for start in range(0, columns, _PIECE_COLUMNS):
+        yield start, min(_PIECE_COLUMNS, columns - start)
+
+
+def _steps(
+    k: KernelContext, target: NkiTensor, lines: Sequence[NkiTensor | None]
+) -> list[NkiTensor]:
     """Return float32 tiles for the values between the steps, the target last."""
-    between = [k.sbuf(target.shape, float32) for _ in range(lines)]
+    between = [k.sbuf(target.shape, float32) for line in lines if line is not None]
     return [*between, target]
 
 
-def _affine(steps: list[NkiTensor], lines: list[NkiTensor | None], count: int) -> None:
+def _affine(
+    steps: list[NkiTensor], lines: Sequence[NkiTensor | None], count: int, span: tuple[int, int]
+) -> None:
     given = [
         (line, op) for line, op in zip(lines, ("multiply", "add"), strict=False) if line is not None
     ]
     for number, (line, op) in enumerate(given):
         # The sum goes to GpSimd: the Vector engine has more to do.
         engine = "gpsimd" if op == "add" else "vector"
-        nisa.tensor_tensor(steps[number + 1], steps[number], line[:count], op, engine=engine)
+        part = columns_of(line[:count], *span)
+        nisa.tensor_tensor(steps[number + 1], steps[number], part, op, engine=engine)
