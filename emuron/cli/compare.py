@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emuron.cli.model_options import CastMode, CastType, ModelName, Seq, Task, compiled
+from emuron.cli.model_options import CastMode, CastType, ModelName, Seq, Task, Tp, compiled
 from emuron.cli.output import Json, console, print_json, print_table, progress
 from emuron.errors import UsageError
 
@@ -33,6 +33,7 @@ def compare(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    tp: Tp = None,
     report: ReportPath = None,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def compare(
 
     names = [instance(name).name for name in _listed(on, "--on")]
     batches = [_count(text) for text in _listed(batch, "--batch")]
-    options: dict[str, Any] = {"sequence": seq, "task": task}
+    options: dict[str, Any] = {"sequence": seq, "task": task, "tp": tp}
     casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
     found: list[Candidate] = []
     with progress() as bar:

@@ -17,6 +17,7 @@ from emuron.cli.model_options import (
     Seq,
     Strict,
     Task,
+    Tp,
     compiled,
     tokenizer_folder,
 )
@@ -40,6 +41,7 @@ def compile_command(
     autocast: CastMode = None,
     autocast_type: CastType = None,
     strict: Strict = None,
+    tp: Tp = None,
     explain: Explain = False,
     seed: Seed = 0,
     as_json: Json = False,
@@ -54,7 +56,7 @@ def compile_command(
     if output is None and not explain:
         raise UsageError("Give the folder to write with -o, or --explain to see what passes do.")
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
     with progress() as bar:
         bar.add_task("Compiling", total=None)
         made = compiled(model, seed=seed, weights=output is not None, **options)

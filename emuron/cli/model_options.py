@@ -44,6 +44,10 @@ CastMode = Annotated[
 CastType = Annotated[
     str | None, typer.Option("--autocast-type", help="bf16 (the default), fp16, tf32 or fp8.")
 ]
+Tp = Annotated[
+    int | None,
+    typer.Option("--tp", min=1, help="Logical cores that share the model (tensor parallel)."),
+]
 Strict = Annotated[
     bool | None,
     typer.Option("--strict", help="Refuse operators without a kernel; else the host runs them."),

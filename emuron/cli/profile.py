@@ -16,6 +16,7 @@ from emuron.cli.model_options import (
     Seq,
     Strict,
     Task,
+    Tp,
     compiled,
     make_folder,
     write_files,
@@ -39,6 +40,7 @@ def profile(
     autocast: CastMode = None,
     autocast_type: CastType = None,
     strict: Strict = None,
+    tp: Tp = None,
     output: Output = Path("emuron-profile"),
     as_json: Json = False,
 ) -> None:
@@ -50,7 +52,7 @@ def profile(
     from emuron.trace.terminal import to_rich
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
     with progress() as bar:
         bar.add_task("Compiling and timing", total=None)
         made = compiled(model, weights=False, **options)

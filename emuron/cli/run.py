@@ -18,6 +18,7 @@ from emuron.cli.model_options import (
     Seq,
     Strict,
     Task,
+    Tp,
     compiled,
     random_inputs,
     text_inputs,
@@ -62,6 +63,7 @@ def run(
     autocast: CastMode = None,
     autocast_type: CastType = None,
     strict: Strict = None,
+    tp: Tp = None,
     fidelity: FidelityName = "operator",
     backend: BackendName = "numpy",
     text: Text = None,
@@ -81,7 +83,7 @@ def run(
     if text and no_data:
         raise UsageError("--no-data computes nothing, so it cannot be given with --text.")
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
     with progress() as bar:
         steps = bar.add_task("Compiling and timing", total=2)
         made = compiled(model, seed=seed, weights=not no_data, **options)

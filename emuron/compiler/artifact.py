@@ -126,6 +126,7 @@ def _manifest(model: CompiledModel) -> dict[str, Any]:
             "autocast": model.options.autocast.mode,
             "autocast_type": str(model.options.autocast.dtype),
             "strict": model.options.strict,
+            "tp": model.tp,
         },
         "inputs": {v.name: str(v.type) for v in graph.inputs},
         "outputs": {name: str(v.type) for name, v in outputs},
@@ -226,6 +227,7 @@ def _model(path: Path, manifest: Mapping[str, Any]) -> CompiledModel:
         CompileOptions(cast, bool(options.get("strict", False))),
         batch,
         name=str(manifest["name"]),
+        tp=int(options.get("tp", 1)),
     )
 
 

@@ -16,7 +16,9 @@ from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
 from emuron.compiler.ops.context import NO_AUTOCAST
+from emuron.compiler.passes.tensor_parallel import Partition, partition
 from emuron.compiler.pipeline import CompileOptions, apply_passes, compile_optimized
+from emuron.compiler.ranks import RankEvaluator, execute_ranks
 from emuron.errors import CapacityError, UnknownNameError, UsageError
 from emuron.hardware.catalog import instance as find_instance
 from emuron.hardware.instance import Instance
@@ -26,6 +28,7 @@ from emuron.numerics.rounding import in_dtype
 from emuron.runtime.device import Device
 from emuron.runtime.executable import Executable, HostOp
 from emuron.runtime.latency import Latency
+from emuron.runtime.memory import DeviceMemory
 from emuron.sim.timing import TimingResult
 from emuron.trace.pass_record import PassRecord
 from emuron.trace.quantity import bytes_text, share_text
@@ -45,7 +48,7 @@ PURCHASES = (("on_demand", "On demand"), ("ri_effective", "Reserved (effective)"
 
 @dataclass(eq=False)
 class CompiledModel:
-    """A graph compiled for one core of an instance; every core runs it (data parallel)."""
+    """A graph compiled for an instance: `tp` logical cores share it, others run copies of it."""
 
     graph: Graph
     instance: Instance
@@ -54,32 +57,57 @@ class CompiledModel:
     weights: WeightCache = field(default_factory=WeightCache)
     name: str = ""
     graph_passes: tuple[PassRecord, ...] = ()
+    tp: int = 1
 
     def __post_init__(self) -> None:
         self.name = self.name or self.graph.name
+        cores = self.instance.logical_cores
+        if not 1 <= self.tp <= cores:
+            raise UsageError(
+                f"{self.name}: --tp {self.tp} must lie between 1 and the {cores} logical cores of "
+                f"{self.instance.name}. {self._over_all_cores()}"
+            )
+
+    def _over_all_cores(self) -> str:
+        """Return what becomes of a model that was to have more cores than there are."""
+        weights, memory = self.graph.parameter_bytes, self.instance.hbm_bytes
+        if weights <= memory:
+            return "Choose fewer, or a larger instance."
+        return (
+            f"Over all of them the model does not fit: {bytes_text(weights)} of weights, "
+            f"{bytes_text(memory)} of device memory. Choose a larger instance."
+        )
+
+    @cached_property
+    def parts(self) -> Partition:
+        """The graph laid over `tp` ranks."""
+        return partition(self.graph, self.tp)
 
     @cached_property
     def executable(self) -> Executable:
-        """The program of one core; compiled when first asked for.
+        """The program of one core (of every rank); compiled when first asked for.
 
         Raises CapacityError if the parameters alone exceed a core's device memory.
         """
-        self._check_parameters()
-        return compile_optimized(self.graph, self.instance.chip.core, self.options)
+        chip = self.instance.chip
+        graph = self.graph if self.tp == 1 else self.parts.graph
+        self._check_parameters(graph)
+        return compile_optimized(graph, chip.core if self.tp == 1 else chip, self.options)
 
-    def _check_parameters(self) -> None:
+    def _check_parameters(self, graph: Graph) -> None:
         # Casts may halve them, so only what no cast could save is refused before it is compiled.
         cast = self.options.autocast
         needed = sum(
             p.type.elements * min(p.type.dtype.itemsize, cast.operand(p.type.dtype).itemsize)
-            for p in self.graph.parameters
+            for p in graph.parameters
         )
-        limit = self.device.hbm_per_core_bytes
-        if needed > limit:
+        reserved, limit = self.instance.chip.runtime_reserved_bytes, self.device.hbm_per_core_bytes
+        memory = DeviceMemory(needed, graph.state_bytes, 0, reserved, limit)
+        if not memory.fits:
+            over = "one core" if self.tp == 1 else f"{self.tp} cores"
             raise CapacityError(
-                f"{self.name} has {bytes_text(needed)} of parameters, but a core of "
-                f"{self.instance.name} has {bytes_text(limit)} of device memory. Choose one "
-                "with more memory for each core, or a smaller model."
+                f"{self.name} on {over} of {self.instance.name} {memory}. Choose an instance with "
+                "more memory for each core, more cores for the model (--tp), or a smaller model."
             )
 
     @cached_property
@@ -103,10 +131,23 @@ class CompiledModel:
             raise UnknownNameError("fidelity", fidelity, FIDELITIES)
         if fidelity == "operator":
             made = get_backend(backend) if isinstance(backend, str) else backend
+            if self.tp > 1:
+                return RankEvaluator(self.parts, made, self.options.autocast).run(inputs)
             return Evaluator(self.graph, made, self.options.autocast, self.weights).run(inputs)
-        stored = self.device.run(self.executable, inputs)
+        stored = self._executed(inputs)
         types = dict(zip(self.graph.output_names, self.graph.outputs, strict=True))
         return {name: in_dtype(array, types[name].type.dtype) for name, array in stored.items()}
+
+    def _executed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self.tp == 1:
+            return self.device.run(self.executable, inputs)
+        chip, options = self.instance.chip, self.options
+        return execute_ranks(
+            self.parts,
+            lambda rank: compile_optimized(self.parts.of_rank(rank), chip, options),
+            lambda meet: Device(self.instance, meet=meet),
+            inputs,
+        )
 
     def reference(
         self, inputs: Mapping[str, np.ndarray], *, backend: Backend | str = "numpy"
@@ -125,7 +166,18 @@ class CompiledModel:
     def latency(self) -> Latency:
         """What one inference takes, host included."""
         _ = self.timing
-        return self.device.latency(self.executable)
+        found = self.device.latency(self.executable)
+        return replace(found, workers=self.workers)
+
+    @property
+    def workers(self) -> int:
+        """Copies of the model that run side by side: data parallel over what `tp` leaves."""
+        return self.instance.logical_cores // self.tp if self.tp > 1 else self.instance.cores
+
+    @property
+    def memory(self) -> DeviceMemory:
+        """What the model takes of each core's device memory."""
+        return self.device.memory(self.executable)
 
     @property
     def passes(self) -> tuple[PassRecord, ...]:
@@ -140,7 +192,7 @@ class CompiledModel:
     @property
     def memory_per_core_bytes(self) -> int:
         """Device memory that each core needs."""
-        return self.executable.hbm_bytes
+        return self.memory.total_bytes
 
     def costs(self) -> tuple[Cost, ...]:
         """Return what a million inferences cost on each purchase option with a known price."""
@@ -192,6 +244,8 @@ class CompiledModel:
             "graph": self.graph.name,
             "instance": self.instance.name,
             "batch": self.batch,
+            "tp": self.tp,
+            "workers": self.workers,
             "autocast": str(self.options.autocast.mode),
             "latency_ms": latency.total_us / 1000,
             "device_ms": latency.device_us / 1000,
@@ -199,6 +253,7 @@ class CompiledModel:
             "throughput_per_s": self.throughput_per_s,
             "memory_per_core_bytes": self.memory_per_core_bytes,
             "memory_per_core_limit_bytes": self.device.hbm_per_core_bytes,
+            "memory": {**asdict(self.memory), "verdict": self.memory.verdict},
             "sbuf_peak_bytes_per_partition": self.executable.sbuf_peak_bytes,
             "ops_on_device": self.executable.ops_on_device,
             "flops_on_device": self.executable.flops_on_device,
@@ -234,7 +289,7 @@ class CompiledModel:
             options={
                 "autocast": f"{self.options.autocast.mode} {self.options.autocast.dtype}",
                 "batch": str(self.batch),
-                "cores": f"{self.instance.cores} (data parallel)",
+                "cores": self._cores_text(),
             },
             latency_ps=round(latency.total_us * 1e6),
             throughput=self.throughput_per_s,
@@ -245,6 +300,7 @@ class CompiledModel:
             figures=(
                 *(Figure(name, f"{us:.1f} µs") for name, us in parts),
                 Figure("Parameters", parameters, "in device memory of each core"),
+                Figure("Device memory", self.memory.verdict, str(self.memory)),
                 self._on_device(),
             ),
             costs=self.costs(),
@@ -253,6 +309,12 @@ class CompiledModel:
             fidelity=fidelities,
             passes=self.passes,
         )
+
+    def _cores_text(self) -> str:
+        if self.tp == 1:
+            return f"{self.workers} (data parallel)"
+        copies = f"{self.workers} copies" if self.workers > 1 else "one copy"
+        return f"{self.tp} (tensor parallel), {copies}"
 
     def _on_device(self) -> Figure:
         """Return how much of the model runs on the device."""
@@ -287,8 +349,9 @@ def compile_model(
     autocast_type: str = "bf16",
     task: str = "",
     strict: bool = False,
+    tp: int = 1,
 ) -> CompiledModel:
-    """Compile a model for an instance.
+    """Compile a model for an instance; `tp` of its logical cores share it (tensor parallelism).
 
     `model` is a Graph, a Model, a folder or a zoo name, or a PyTorch module with its example
     `inputs`. Raises UnknownNameError for an instance, ModelFileError for a folder that is no model.
@@ -303,7 +366,7 @@ def compile_model(
     found = batch if isinstance(model, Model) else _batch(graph)
     name = model.name if isinstance(model, Model) else graph.name
     graph, records = apply_passes(graph)
-    return CompiledModel(graph, target, options, found, name=name, graph_passes=records)
+    return CompiledModel(graph, target, options, found, name=name, graph_passes=records, tp=tp)
 
 
 def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Graph:

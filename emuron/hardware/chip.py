@@ -69,6 +69,7 @@ class Chip:
     cc_cores: int = 0
     dies: int = 1
     hbm_reserved_bytes: int = 0  # firmware's, of each stack
+    runtime_reserved_bytes: int = 0  # the runtime's, of each core's share of the device memory
     sources: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
     alternatives: tuple[Alternative, ...] = field(default=(), compare=False, repr=False)
 

@@ -112,7 +112,7 @@ class Predictor:
         """
         target = _target(row)
         latency = latency_of(target, self._time(_configuration(row, target)[0], target))
-        return latency if row.cores is None else replace(latency, cores=row.cores)
+        return latency if row.cores is None else replace(latency, workers=row.cores)
 
     def _predict(self, row: Measurement) -> tuple[float, list[str]]:
         target = _target(row)

@@ -14,11 +14,11 @@ from emuron.numerics.dtypes import dtype, float32
 from emuron.numerics.rounding import round_to, widen
 from emuron.runtime.executable import DevicePart, Executable, Port
 from emuron.runtime.latency import Latency, Work, host_us, latency_of
+from emuron.runtime.memory import DeviceMemory
 from emuron.runtime.turns import Turn, in_turns
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine
 from emuron.sim.timing import TimingResult, TimingSimulator
-from emuron.trace.quantity import bytes_text
 
 _PS_PER_US = 1_000_000
 
@@ -49,14 +49,23 @@ class Device:
 
     def check_fits(self, executable: Executable) -> None:
         """Raise CapacityError if a core's share of the device memory is too small."""
-        needed, limit = executable.hbm_bytes, self.hbm_per_core_bytes
-        if needed > limit:
+        memory = self.memory(executable)
+        if not memory.fits:
             raise CapacityError(
-                f"{executable.name} needs {bytes_text(needed)} of device memory on each core "
-                f"({bytes_text(executable.parameter_bytes)} of it parameters), but a core of "
-                f"{self.instance.name} has {bytes_text(limit)}. Choose a larger instance, a "
-                "smaller batch or sequence, or a narrower dtype."
+                f"{executable.name} on {self.instance.name} {memory}. Choose a larger instance, "
+                "more cores for the model (--tp), a smaller batch or sequence, or a narrower dtype."
             )
+
+    def memory(self, executable: Executable) -> DeviceMemory:
+        """Return what an executable takes of a core's device memory."""
+        weights, state = executable.parameter_bytes, executable.state_bytes
+        return DeviceMemory(
+            weights,
+            state,
+            executable.hbm_bytes - weights - state,
+            self.instance.chip.runtime_reserved_bytes,
+            self.hbm_per_core_bytes,
+        )
 
     def load(self, executable: Executable) -> None:
         """Write parameters into the memory of a core; raises CapacityError if they do not fit."""

@@ -67,6 +67,12 @@ class DevicePart:
         return sum(_bytes(port, set(self.aliases)) for port in self.outputs)
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes of the inputs whose memory outputs take over (a KV cache)."""
+        kept = set(self.aliases.values())
+        return sum(_bytes(port, set(port.names) - kept) for port in self.inputs)
+
+    @property
     def hbm_bytes(self) -> int:
         """Bytes of HBM that the part needs: parameters, inputs, outputs and scratch."""
         return sum(t.nbytes for t in self.program.tensors if not t.buffer.is_on_chip)
@@ -150,6 +156,11 @@ class Executable:
     def output_bytes(self) -> int:
         """Bytes that one run copies from the device, for all programs."""
         return sum(part.output_bytes for part in self.programs)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the inputs whose memory outputs take over (a KV cache)."""
+        return sum(part.state_bytes for part in self.programs)
 
     @property
     def hbm_bytes(self) -> int:

@@ -28,12 +28,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The parts of one inference's time, in microseconds, one worker a core.
+    """The parts of one inference's time, in microseconds; a worker has `tp` cores, mostly one.
 
     The framework launches, inputs go to the device by its host DMA, the program starts and drains
     (`floor_us`), runs, and outputs come back: once for each program where the host computes
     operators between them (`host_us`). A worker does one inference after another, as the
-    published tables were measured, so that throughput is cores · batch / latency.
+    published tables were measured, so that throughput is workers · batch / latency.
     """
 
     device_us: float
@@ -41,7 +41,7 @@ class Latency:
     copy_in_us: float
     copy_out_us: float
     floor_us: float
-    cores: int
+    workers: int
     host_us: float = 0.0
 
     @property
@@ -52,7 +52,7 @@ class Latency:
 
     def throughput_per_s(self, batch: int) -> float:
         """Inferences per second of the whole instance."""
-        return self.cores * batch * 1e6 / self.total_us
+        return self.workers * batch * 1e6 / self.total_us
 
 
 def latency_of(instance: Instance, work: Work) -> Latency:
@@ -69,7 +69,7 @@ def latency_of(instance: Instance, work: Work) -> Latency:
         copy_in_us=work.input_bytes / per_us,
         copy_out_us=work.output_bytes / per_us,
         floor_us=work.programs * chip.core.timing.neff_floor_us(1),
-        cores=instance.cores,
+        workers=instance.cores,
         host_us=host_us(instance.host, work.host_ops),
     )
 

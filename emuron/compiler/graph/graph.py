@@ -106,6 +106,11 @@ class Graph:
         raise UnknownNameError("graph input", name, tuple(v.name for v in self.inputs))
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes of the inputs whose memory outputs take over (a KV cache)."""
+        return sum(self.inputs[i].type.size_bytes for i in self.aliases.values())
+
+    @property
     def parameter_bytes(self) -> int:
         """Bytes of all parameters in the dtypes that the graph uses."""
         return sum(p.type.size_bytes for p in self.parameters)
