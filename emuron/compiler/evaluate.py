@@ -135,11 +135,7 @@ class Evaluator:
 
     def store(self, working: Array, to: DType) -> Array:
         """Return a float32 working array rounded to the dtype it is stored in."""
-        written = self.autocast.written(to)
-        if written != to:
-            rounded = self.backend.round_to(working, written, self.policy)
-            working = self.backend.widen(rounded, written)
-        return working if to == float32 else self.backend.round_to(working, to, self.policy)
+        return EvalContext(self.backend, self.policy, self.autocast).store(working, to)
 
 
 class Run:

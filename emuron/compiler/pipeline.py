@@ -13,6 +13,7 @@ from emuron.compiler.host import host_part, place_of, work
 from emuron.compiler.ops import Autocast
 from emuron.compiler.passes.bindings import Binding
 from emuron.compiler.passes.clean import drop_dead_nodes, share_equal_nodes
+from emuron.compiler.passes.expand import expand_composites
 from emuron.compiler.passes.lower import Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
 from emuron.compiler.passes.records import graph_record, program_record, schedule_record
@@ -26,7 +27,11 @@ from emuron.sim.memory import Placement, place
 from emuron.sim.timing import TimingResult, TimingSimulator
 from emuron.trace.pass_record import PassRecord
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (drop_dead_nodes, share_equal_nodes)
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    expand_composites,
+    drop_dead_nodes,
+    share_equal_nodes,
+)
 """What a graph goes through before lowering, in order; after each, `verify` holds."""
 
 MATMULT = Autocast("matmult")

@@ -8,7 +8,8 @@ from typing import Any
 
 from emuron.compiler.frontends.torch_call import Call, aten, axis_of
 from emuron.compiler.graph import Value
-from emuron.compiler.ops.reduction import ArgReduce, TopK
+from emuron.compiler.ops.order import TopK
+from emuron.compiler.ops.reduction import ArgReduce
 from emuron.errors import UnsupportedOpError
 
 Scalar = float | int | bool

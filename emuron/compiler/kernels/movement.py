@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -10,6 +12,18 @@ from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.view import LogicalView
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32, int32
+
+_REDUCE_OPS: Mapping[str, str] = MappingProxyType(
+    {
+        "sum": "add",
+        "mean": "add",
+        "prod": "multiply",
+        "max": "maximum",
+        "min": "minimum",
+        "any": "maximum",
+        "all": "minimum",
+    }
+)
 
 
 def take(k: KernelContext, table: Placed, index: Placed, out: Placed) -> None:
@@ -119,7 +133,7 @@ def reduce_last(k: KernelContext, x: Placed, kind: str, dims: int, out: Placed) 
 
 
 def _reduce(k: KernelContext, out: NkiTensor, rows: NkiTensor, kind: str, count: int) -> None:
-    op = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum"}[kind]
+    op = _REDUCE_OPS[kind]
     if kind != "mean":
         nisa.tensor_reduce(out, op, rows, 1)
         return
@@ -206,6 +220,27 @@ def dense(k: KernelContext, value: Placed) -> Placed:
     made = k.hbm(value.shape, value.dtype, "dense", "temporary")
     move(k, value, made)
     return made
+
+
+def reshape(k: KernelContext, x: Placed, out: Placed) -> None:
+    """Write x in the same order into out, a dense value of another shape."""
+    view = out.view.reshape(x.shape)
+    assert view is not None
+    move(k, x, out.seen_as(view))
+
+
+def slices(
+    k: KernelContext, x: Placed, bounds: tuple[tuple[int, int, int], ...], out: Placed
+) -> None:
+    """Write x[start:stop:step] of every dimension, where x's own storage has no view of it."""
+    dense = k.hbm(x.shape, x.dtype, "dense", "temporary")
+    move(k, x, dense)
+    view = dense.view
+    for dim, (start, stop, step) in enumerate(bounds):
+        found = view.slice(dim, start, -(-(stop - start) // step), step)
+        assert found is not None
+        view = found
+    move(k, dense.seen_as(view), out)
 
 
 def move(k: KernelContext, x: Placed, out: Placed) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emuron.compiler.graph import TensorType, Value
-from emuron.compiler.ops import collectives, creation, indexed, reduction, shaping
+from emuron.compiler.graph import Op, Value
+from emuron.compiler.ops import collectives, order, products, quantize, random, reduction
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.contraction import Linear, MatMul
+from emuron.compiler.ops.einsum import einsum
 from emuron.compiler.ops.gelu import Gelu
 from emuron.compiler.ops.network_builder import NetworkBuilder
 from emuron.compiler.ops.normalize import LayerNorm, RmsNorm
 from emuron.compiler.ops.rope import Rope
-from emuron.compiler.ops.softmax import Softmax
+from emuron.compiler.ops.softmax import LogSoftmax, Softmax
 from emuron.errors import UsageError
 from emuron.numerics.dtypes import DType, dtype
 
@@ -29,6 +30,16 @@ class GraphBuilder(NetworkBuilder):
     def matmul(self, x: Value, y: Value) -> Value:
         """X @ y with equal leading dimensions."""
         return self.one(MatMul(), x, y)
+
+    def dot_general(
+        self, x: Value, y: Value, contract: products.Pair, batch: products.Pair = ((), ())
+    ) -> Value:
+        """Sum of x * y over pairs of dimensions, for each index of the paired batch ones."""
+        return self.one(products.DotGeneral(contract, batch), x, y)
+
+    def einsum(self, equation: str, *operands: Value) -> Value:
+        """Sum of products named by letters, as in NumPy: "bij,bjk->bik"."""
+        return einsum(self, equation, operands)
 
     def attention(
         self,
@@ -57,9 +68,19 @@ class GraphBuilder(NetworkBuilder):
         """RMS normalisation over the last dimension."""
         return self.one(RmsNorm(epsilon), x, *(o for o in (weight,) if o is not None))
 
-    def softmax(self, x: Value) -> Value:
-        """Softmax over the last dimension."""
-        return self.one(Softmax(), x)
+    def softmax(self, x: Value, axis: int = -1) -> Value:
+        """Softmax over one dimension."""
+        return self._along_last(Softmax(), x, axis)
+
+    def log_softmax(self, x: Value, axis: int = -1) -> Value:
+        """Logarithm of the softmax over one dimension."""
+        return self._along_last(LogSoftmax(), x, axis)
+
+    def _along_last(self, op: Op, x: Value, axis: int) -> Value:
+        """Apply an operator on the last dimension to another one, by exchanging the two."""
+        order = list(range(x.type.rank))
+        order[axis], order[-1] = order[-1], order[axis]
+        return self.permute(self.one(op, self.permute(x, *order)), *order)
 
     def rope(self, x: Value, cos: Value, sin: Value, *, interleaved: bool = False) -> Value:
         """Rotary embedding of [B, H, S, D] by angles [B, S, R / 2]."""
@@ -69,63 +90,73 @@ class GraphBuilder(NetworkBuilder):
         """Gaussian error linear unit, "none" or "tanh"."""
         return self.one(Gelu(approximate), x)
 
-    # Shapes.
+    # Reductions and order.
 
-    def reshape(self, x: Value, *shape: int) -> Value:
-        """X in another shape; one size may be -1."""
-        if -1 in shape:
-            known = 1
-            for size in shape:
-                known *= 1 if size == -1 else size
-            shape = tuple(x.type.elements // max(known, 1) if s == -1 else s for s in shape)
-        return x if shape == x.shape else self.one(shaping.Reshape(shape), x)
-
-    def permute(self, x: Value, *axes: int) -> Value:
-        """X with its dimensions in another order."""
-        return self.one(shaping.Permute(axes), x)
-
-    def slice(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
-        """x[start:stop:step] along one dimension."""
-        starts, stops, steps = [0] * x.type.rank, list(x.shape), [1] * x.type.rank
-        starts[axis], stops[axis], steps[axis] = start, stop, step
-        return self.one(shaping.Slice(tuple(starts), tuple(stops), tuple(steps)), x)
-
-    def concat(self, values: Sequence[Value], axis: int) -> Value:
-        """Values joined along one dimension."""
-        return self.one(shaping.Concat(axis), *values)
-
-    def cast(self, x: Value, to: DType | str) -> Value:
-        """X in another dtype."""
-        new = dtype(to)
-        return x if x.type.dtype == new else self.one(shaping.Cast(new), x)
-
-    # Creation, places and reductions.
-
-    def iota(self, shape: Sequence[int], axis: int, to: DType | str = "int32") -> Value:
-        """0, 1, 2 ... along one dimension."""
-        return self.one(creation.Iota(tuple(shape), axis, dtype(to)))
-
-    def constant(self, values: Sequence[float], type: TensorType) -> Value:
-        """Small host data in row-major order."""
-        return self.one(creation.Constant(tuple(values), type.shape, type.dtype))
-
-    def take(self, x: Value, index: Value, axis: int = 0) -> Value:
-        """Slices of x at the places in index (embedding lookup)."""
-        return self.one(indexed.Take(axis), x, index)
-
-    def scatter(
-        self, x: Value, update: Value, index: Value, axis: int, *, batched: bool = False
-    ) -> Value:
-        """X with the slices at `index` along `axis` replaced by those of update."""
-        return self.one(indexed.Scatter(axis, batched), x, update, index)
-
-    def cumulative(self, x: Value, axis: int) -> Value:
-        """Cumulative sum along one dimension."""
-        return self.one(reduction.Cumulative(axis), x)
+    def cumulative(self, x: Value, axis: int, kind: str = "sum", *, reverse: bool = False) -> Value:
+        """Sum, prod, max, min or logsumexp of all elements so far, along one dimension."""
+        return self.one(reduction.Cumulative(axis, kind, reverse), x)
 
     def reduce(self, kind: str, x: Value, axes: Sequence[int], *, keepdims: bool = False) -> Value:
-        """Sum, mean, max or min over `axes`."""
+        """Sum, mean, prod, max, min, any or all over `axes`."""
         return self.one(reduction.Reduce(kind, tuple(axes), keepdims), x)
+
+    def argreduce(self, kind: str, x: Value, axis: int) -> Value:
+        """int32 place of the largest ("max") or smallest ("min") element along one dimension."""
+        return self.one(reduction.ArgReduce(kind, axis), x)
+
+    def sort(self, x: Value, axis: int, *, descending: bool = False) -> tuple[Value, ...]:
+        """Sorted values and their int32 places in x, stable."""
+        return self.append(order.Sort(axis, descending), x)
+
+    def topk(self, x: Value, k: int, *, largest: bool = True) -> tuple[Value, ...]:
+        """K extreme values of the last dimension, in order, and their int32 places."""
+        return self.append(order.TopK(k, largest), x)
+
+    def histogram(self, x: Value, bins: int, low: float, high: float) -> Value:
+        """Numbers of elements in equal parts of low..high, int32."""
+        return self.one(order.Histogram(bins, low, high), x)
+
+    def rng_bits(
+        self,
+        key: Value,
+        shape: Sequence[int],
+        algorithm: str = "threefry",
+        to: DType | str = "uint32",
+    ) -> Value:
+        """Uniform random bits for a key of uint32[2]."""
+        return self.one(random.RngBits(tuple(shape), algorithm, dtype(to)), key)
+
+    # Quantisation.
+
+    def quantize(
+        self,
+        x: Value,
+        scale: Value,
+        zero_point: Value | None = None,
+        *,
+        to: DType | str,
+        axis: int | None = None,
+        block: int = 0,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Value:
+        """X / scale rounded, plus zero point, saturated to `to` or to low..high."""
+        op = quantize.Quantize(dtype(to), axis, block, low, high)
+        return self.one(op, x, scale, *(o for o in (zero_point,) if o is not None))
+
+    def dequantize(
+        self,
+        x: Value,
+        scale: Value,
+        zero_point: Value | None = None,
+        *,
+        to: DType | str = "float32",
+        axis: int | None = None,
+        block: int = 0,
+    ) -> Value:
+        """(X - zero point) * scale."""
+        op = quantize.Dequantize(dtype(to), axis, block)
+        return self.one(op, x, scale, *(o for o in (zero_point,) if o is not None))
 
     # Exchanges among ranks.
 

@@ -62,6 +62,11 @@ class EvalContext:
             return x
         return self.backend.widen(self.backend.round_to(x, to, self.policy), to)
 
+    def store(self, working: Array, to: DType) -> Array:
+        """Return a float32 working array as it is stored: rounded by the casts, then to `to`."""
+        working = self.rounded(working, self.cast.written(to))
+        return working if to == float32 else self.backend.round_to(working, to, self.policy)
+
     def operand_like(self, x: Array, operand: int) -> Array:
         """Return the float32 array `x` as a contraction reads operand number `operand`."""
         return self.rounded(x, self.cast.operand(self.types[operand].dtype))

@@ -22,7 +22,8 @@ from emuron.errors import OutOfBoundsError, UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
-def _indices(ev: EvalContext, index: Array, size: int, name: str) -> np.ndarray:
+def host_indices(ev: EvalContext, index: Array, size: int, name: str) -> np.ndarray:
+    """Return stored indices as int64; raise OutOfBoundsError if one is outside 0..size - 1."""
     found: np.ndarray = np.asarray(ev.backend.numpy(index)).astype(np.int64)
     if found.size and not (found.min() >= 0 and found.max() < size):
         wrong = found.min() if found.min() < 0 else found.max()
@@ -60,7 +61,7 @@ class Take(Op):
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the gathered slices."""
         x, index = arrays
-        found = _indices(ev, index, x.shape[self.axis], "take")
+        found = host_indices(ev, index, x.shape[self.axis], "take")
         flat = ev.backend.take(x, ev.backend.asarray(found.reshape(-1)), self.axis)
         shape = (*x.shape[: self.axis], *found.shape, *x.shape[self.axis + 1 :])
         return (ev.backend.reshape(flat, shape),)
@@ -79,7 +80,10 @@ class Take(Op):
 @op("gather_along")
 @dataclass(frozen=True, slots=True)
 class GatherAlong(Op):
-    """y[..., i, ...] = x[..., index[..., i, ...], ...] along `axis`; other dimensions agree."""
+    """y[..., i, ...] = x[..., index[..., i, ...], ...] along `axis`; other dimensions agree.
+
+    An index outside raises.
+    """
 
     axis: int
     moves_storage: ClassVar[bool] = True
@@ -100,7 +104,7 @@ class GatherAlong(Op):
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the gathered elements, by one flat gather."""
         x, index = arrays
-        found = _indices(ev, index, x.shape[self.axis], "gather_along")
+        found = host_indices(ev, index, x.shape[self.axis], "gather_along")
         places: list[np.ndarray] = list(np.indices(found.shape, sparse=True))
         places[self.axis] = found
         flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), tuple(x.shape))
@@ -116,49 +120,6 @@ class GatherAlong(Op):
             Example(cls(1), (x, TensorType((4, 3), int32)), ((-2, 2), (0, 5))),
             Example(cls(0), (x, TensorType((2, 6), int32)), ((-2, 2), (0, 3))),
         )
-
-
-@op("dynamic_update_slice")
-@dataclass(frozen=True, slots=True)
-class DynamicUpdateSlice(Op):
-    """y = x with update written at `start` (an int32 vector, one entry a dimension).
-
-    The window must lie inside x.
-    """
-
-    moves_storage: ClassVar[bool] = True
-
-    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
-        """Return x's type."""
-        require_operands(types, "x", "update", "start")
-        x, update, start = types
-        require_integer(start, "start")
-        require(start.shape == (x.rank,), f"start must have {x.rank} entries, found {start}")
-        fits = update.rank == x.rank and all(
-            u <= s for u, s in zip(update.shape, x.shape, strict=True)
-        )
-        require(fits and update.dtype == x.dtype, f"update ({update}) does not fit into x ({x})")
-        return (x,)
-
-    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return x, or a copy of it, with the window replaced."""
-        x, update, start = arrays
-        begin = [int(i) for i in ev.backend.numpy(start)]
-        for dim, (at, size) in enumerate(zip(begin, update.shape, strict=True)):
-            if at < 0 or at + size > x.shape[dim]:
-                raise OutOfBoundsError(
-                    f"dynamic_update_slice: {at}:{at + size} is outside dimension {dim} of size "
-                    f"{x.shape[dim]}"
-                )
-        out = ev.writable(x, 0)
-        out[tuple(slice(a, a + n) for a, n in zip(begin, update.shape, strict=True))] = update
-        return (out,)
-
-    @classmethod
-    def examples(cls) -> tuple[Example, ...]:
-        """Return a window inside a matrix."""
-        types = TensorType((6, 7), float32), TensorType((2, 3), float32), TensorType((2,), int32)
-        return (Example(cls(), types, ((-2, 2), (-2, 2), (0, 4))),)
 
 
 @op("scatter")
@@ -202,7 +163,7 @@ class Scatter(Op):
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return x, or a copy of it, with the slices replaced; runs of places at once."""
         x, update, index = arrays
-        found = _indices(ev, index, x.shape[self.axis], "scatter")
+        found = host_indices(ev, index, x.shape[self.axis], "scatter")
         out = ev.writable(x, 0)
         if not self.batched:
             _write(out, update, found, self.axis)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from emuron.compiler.graph import Value
 from emuron.compiler.ops.channel_norm import BatchNorm, GroupNorm
 from emuron.compiler.ops.convolution import Conv
-from emuron.compiler.ops.elementwise_builder import ElementwiseBuilder
 from emuron.compiler.ops.grouped import GroupedMatMul
+from emuron.compiler.ops.movement_builder import MovementBuilder
 from emuron.compiler.ops.pooling import ReduceWindow
 from emuron.compiler.ops.recurrent import Gru, Lstm
 from emuron.compiler.ops.resize import Resize
@@ -28,7 +28,7 @@ def _pairs(value: Padding, count: int) -> tuple[tuple[int, int], ...]:
     return tuple((low, high) for low, high in value)
 
 
-class NetworkBuilder(ElementwiseBuilder):
+class NetworkBuilder(MovementBuilder):
     """An ElementwiseBuilder with convolutional and recurrent layers; one number serves all dims."""
 
     def conv(

@@ -1,9 +1,11 @@
-"""Reductions, running sums and order."""
+"""Reductions and running reductions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -13,8 +15,28 @@ from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_axis, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
+from emuron.compiler.ops.windows import backwards
 from emuron.errors import UnsupportedOpError
-from emuron.numerics.dtypes import bfloat16, float32, int32
+from emuron.numerics.backend import Scan
+from emuron.numerics.dtypes import bfloat16, bool_, float32, int32
+
+REDUCTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "sum": "sum",
+        "mean": "sum",
+        "prod": "prod",
+        "max": "max",
+        "min": "min",
+        "any": "max",
+        "all": "min",
+    }
+)
+"""The back end's reduction of each kind."""
+
+SCANS: Mapping[str, Scan] = MappingProxyType(
+    {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
+)
+"""The back end's operator of each running reduction but logsumexp."""
 
 
 def _rows_last(ev: EvalContext, x: Array, axes: tuple[int, ...]) -> Array:
@@ -29,9 +51,10 @@ def _rows_last(ev: EvalContext, x: Array, axes: tuple[int, ...]) -> Array:
 @op("reduce")
 @dataclass(frozen=True, slots=True)
 class Reduce(Op):
-    """y = the `kind` (sum, mean, max, min) of x over `axes`, in float32, rounded once.
+    """y = the `kind` of x over `axes`, in float32, rounded once.
 
-    The reduced dimensions are merged, in order, into one contiguous row; mean = sum * (1 / n).
+    sum, mean, prod, max, min (NaN if there is one), and of bool_ any, all. The reduced dimensions
+    are merged, in order, into one contiguous row; mean = sum * (1 / n).
     """
 
     kind: str
@@ -54,7 +77,12 @@ class Reduce(Op):
         """Return x's type without `axes`, or with size 1 there."""
         require_operands(types, "x")
         x = types[0]
-        require(self.kind in ("sum", "mean", "max", "min"), f"unknown reduction {self.kind!r}")
+        require(
+            self.kind in REDUCTIONS,
+            f"kind must be one of {', '.join(REDUCTIONS)}; found {self.kind!r}",
+        )
+        logical = self.kind in ("any", "all")
+        require(logical == (x.dtype == bool_), f"any and all, and no others, take bool_; found {x}")
         require(
             len(self.axes) > 0 and list(self.axes) == sorted(set(self.axes)),
             f"axes must be increasing and at least one, found {list(self.axes)}",
@@ -68,13 +96,7 @@ class Reduce(Op):
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the reduction of contiguous rows."""
         rows = _rows_last(ev, arrays[0], self.axes)
-        function = {
-            "sum": ev.backend.sum,
-            "mean": ev.backend.sum,
-            "max": ev.backend.max,
-            "min": ev.backend.min,
-        }[self.kind]
-        y = function(rows, axis=-1, keepdims=False)
+        y = getattr(ev.backend, REDUCTIONS[self.kind])(rows, axis=-1, keepdims=False)
         if self.kind == "mean":
             y = ev.backend.multiply(y, 1.0 / rows.shape[-1])
         if self.keepdims:
@@ -86,8 +108,10 @@ class Reduce(Op):
     def examples(cls) -> tuple[Example, ...]:
         """Return every kind over the last, the first and two dimensions."""
         x, narrow = TensorType((3, 5, 8), float32), TensorType((4, 33), bfloat16)
+        truths = TensorType((9, 2), bool_)
         return (
-            *(Example(cls(kind, (2,)), (x,)) for kind in ("sum", "mean", "max", "min")),
+            *(Example(cls(kind, (2,)), (x,)) for kind in ("sum", "mean", "max", "min", "prod")),
+            *(Example(cls(kind, (1,)), (truths,)) for kind in ("any", "all")),
             Example(cls("sum", (0, 2), keepdims=True), (x,)),
             Example(cls("mean", (0,)), (narrow,)),
         )
@@ -96,7 +120,10 @@ class Reduce(Op):
 @op("argreduce")
 @dataclass(frozen=True, slots=True)
 class ArgReduce(Op):
-    """y = the int32 place of the largest (`max`) or smallest (`min`) element; the first wins."""
+    """y = the int32 place of the largest (`max`) or smallest (`min`) element.
+
+    The first of equal ones wins; NaN, the first one, before all others.
+    """
 
     kind: str
     axis: int
@@ -110,11 +137,12 @@ class ArgReduce(Op):
         return (TensorType(tuple(shape), int32),)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return the smallest place that holds the extreme value."""
+        """Return the smallest place that holds the extreme value or NaN."""
         b = ev.backend
         rows = _rows_last(ev, arrays[0], (self.axis,))
         extreme = (b.max if self.kind == "max" else b.min)(rows, axis=-1, keepdims=True)
         found = b.compare("eq", rows, b.broadcast_to(extreme, tuple(rows.shape)))
+        found = b.maximum(found, b.compare("ne", rows, rows))
         count = rows.shape[-1]
         places = b.asarray(np.arange(count, dtype=np.float32))
         beyond = b.full((), float(count), float32)
@@ -132,15 +160,21 @@ class ArgReduce(Op):
 @op("cumulative")
 @dataclass(frozen=True, slots=True)
 class Cumulative(Op):
-    """y[i] = x[0] + ... + x[i] along `axis`, added in this order in float32."""
+    """y[i] = the `kind` of x[0] ... x[i] along `axis`, or, with `reverse`, of x[i] ... x[n - 1].
+
+    sum, prod, max, min or logsumexp, one float32 step after another in this order, rounded once.
+    logsumexp takes max(y, x) + log(1 + exp(-|y - x|)) as its step.
+    """
 
     axis: int
     kind: str = "sum"
+    reverse: bool = False
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type."""
         require_operands(types, "x")
-        require(self.kind == "sum", f"unknown running reduction {self.kind!r}")
+        kinds = (*SCANS, "logsumexp")
+        require(self.kind in kinds, f"kind must be one of {', '.join(kinds)}; found {self.kind!r}")
         require_axis(self.axis, types[0].rank)
         return (types[0],)
 
@@ -148,55 +182,44 @@ class Cumulative(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Scan along the last dimension."""
-        if self.axis != len(inputs[0].shape) - 1:
-            raise UnsupportedOpError(f"cumulative has no kernel along dimension {self.axis}")
+        if self.axis != len(inputs[0].shape) - 1 or self.kind != "sum" or self.reverse:
+            raise UnsupportedOpError(
+                f"cumulative has a kernel for sums along the last dimension, not for {self.kind} "
+                f"along dimension {self.axis}"
+            )
         movement.running_sum(k, inputs[0], outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return the running sums."""
-        return (ev.backend.scan("add", arrays[0], axis=self.axis),)
+        """Return the running results."""
+        x = backwards(ev, arrays[0], self.axis) if self.reverse else arrays[0]
+        if self.kind == "logsumexp":
+            y = self._log_sum_exp(ev, x)
+        else:
+            y = ev.backend.scan(SCANS[self.kind], x, axis=self.axis)
+        return (backwards(ev, y, self.axis) if self.reverse else y,)
+
+    def _log_sum_exp(self, ev: EvalContext, x: Array) -> Array:
+        b, before = ev.backend, (slice(None),) * self.axis
+        length = x.shape[self.axis]
+        steps = [x[(*before, slice(i, i + 1))] for i in range(length)]
+        for i in range(1, length):
+            larger = b.maximum(steps[i - 1], steps[i])
+            smaller = b.minimum(steps[i - 1], steps[i])
+            # Equal infinities are not apart.
+            equal = b.compare("eq", larger, smaller)
+            apart = b.where(equal, b.full((), 0.0, float32), b.subtract(larger, smaller))
+            tail = b.log(b.add(b.exp(b.negative(apart)), 1.0))
+            steps[i] = b.add(larger, tail)
+        return b.concatenate(steps, self.axis) if steps else x
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return both axes and integers."""
+        """Return both axes, every kind, the other direction and integers."""
+        x = TensorType((3, 9), float32)
         return (
-            Example(cls(1), (TensorType((3, 9), float32),)),
+            Example(cls(1), (x,)),
             Example(cls(0), (TensorType((5, 4), int32),), ((-5, 5),)),
-        )
-
-
-@op("topk")
-@dataclass(frozen=True, slots=True)
-class TopK(Op):
-    """The k largest elements of each row (last dimension), in descending order, and their places.
-
-    Equal elements come in the order of their places.
-    """
-
-    k: int
-
-    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
-        """Return the values' type and int32 places."""
-        require_operands(types, "x")
-        x = types[0]
-        require(
-            x.rank > 0 and 0 < self.k <= x.shape[-1],
-            f"k must lie in 1..{x.shape[-1] if x.rank else 0}, found {self.k}",
-        )
-        values = x.with_shape(*x.shape[:-1], self.k)
-        return (values, values.with_dtype(int32))
-
-    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return values and places by a stable sort on the host."""
-        x = ev.backend.numpy(arrays[0])
-        places = np.argsort(-x, axis=-1, kind="stable")[..., : self.k]
-        values = np.take_along_axis(x, places, -1)
-        return ev.backend.asarray(values), ev.backend.asarray(places.astype(np.float32))
-
-    @classmethod
-    def examples(cls) -> tuple[Example, ...]:
-        """Return real numbers and integers with ties."""
-        return (
-            Example(cls(4), (TensorType((3, 17), float32),)),
-            Example(cls(3), (TensorType((2, 9), int32),), ((-2, 2),)),
+            *(Example(cls(1, kind), (x,)) for kind in ("prod", "max", "min", "logsumexp")),
+            Example(cls(1, reverse=True), (x,)),
+            Example(cls(0, "max", reverse=True), (x.with_dtype(bfloat16),)),
         )

@@ -28,6 +28,12 @@ class Reshape(Op):
         """Return the same elements in the new shape, or None if that needs a copy."""
         return view.reshape(self.shape)
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy the elements, where they have no view in the new shape."""
+        movement.reshape(k, inputs[0], outputs[0])
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the new shape, which must hold as many elements."""
         require_operands(types, "x")
@@ -150,6 +156,13 @@ class Slice(Op):
             if sliced is not None and not whole:
                 sliced = sliced.slice(dim, start, -(-(stop - start) // step), step)
         return sliced
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy the elements, where they have no view."""
+        bounds = tuple(zip(self.starts, self.stops, self.steps, strict=True))
+        movement.slices(k, inputs[0], bounds, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the sliced shape; every bound must lie inside x."""
