@@ -11,7 +11,7 @@ from emuron.compiler.frontends.mxnet_call import Call, Operand, mxnet
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
 from emuron.compiler.ops.indexed import GatherAlong
-from emuron.compiler.ops.reduction import TopK
+from emuron.compiler.ops.order import TopK
 from emuron.errors import UnsupportedOpError, UsageError
 from emuron.numerics.dtypes import float32
 

@@ -10,7 +10,8 @@ from emuron.compiler.frontends.contractions import einsum
 from emuron.compiler.frontends.tensorflow_call import Call, Operand, Variable, tensorflow
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
-from emuron.compiler.ops.reduction import ArgReduce, TopK
+from emuron.compiler.ops.order import TopK
+from emuron.compiler.ops.reduction import ArgReduce
 from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import bool_
 
