@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 _NEVER = -1  # when bytes were freed that nobody used yet
@@ -15,6 +15,7 @@ class Arena:
 
     Sizes are rounded up to multiples of `unit`. Where several gaps are large enough, `take` gives
     the one whose last byte was freed first, if `oldest_first`; of those, or else, the lowest.
+    Bytes must be given back in the order of rows.
     """
 
     def __init__(self, capacity: int, unit: int, oldest_first: bool) -> None:
@@ -24,21 +25,73 @@ class Arena:
         # The stretches by first byte: their starts, and for each its end and when it was freed.
         self._starts = [0]
         self._stretches: dict[int, tuple[int, int | None]] = {0: (end, _NEVER)}
-        self._free: list[Gap] = [(_NEVER, 0, end)]  # in order
+        self._freed: list[Gap] = [(_NEVER, 0, end)]  # all that ever was, in order
+        self._vain: dict[int, int] = {}
+        """For each size, how many of these have no window of it: what was freed later is younger,
+        and what is taken makes windows smaller, so that they will not have one again."""
 
     def take(self, size: int, forbidden: Iterable[tuple[int, int]]) -> int | None:
         """Take `size` bytes outside the forbidden stretches; return the first, None if none."""
         size = self._rounded(size)
         blocked = sorted(forbidden)
-        gaps = self._free if not blocked else sorted(self._beside(blocked))
-        start = _oldest(gaps, size) if self._oldest_first else _lowest(gaps, size)
+        if self._oldest_first and not blocked:
+            start = self._longest_free(size)
+        else:
+            gaps = self._beside(blocked)
+            start = _oldest(sorted(gaps), size) if self._oldest_first else _lowest(gaps, size)
         if start is not None:
             self._mark(start, start + size, None)
         return start
 
     def release(self, start: int, size: int, row: int) -> None:
         """Give bytes back after a row."""
-        self._mark(start, start + self._rounded(size), row)
+        end = start + self._rounded(size)
+        self._mark(start, end, row)
+        self._freed.append((row, start, end))
+
+    def _longest_free(self, size: int) -> int | None:
+        """Return the start of the window that was free first, the lowest if several."""
+        best: int | None = None
+        level = _NEVER
+        for number in range(self._vain.get(size, 0), len(self._freed)):
+            freed = self._freed[number][0]
+            if best is not None and freed > level:
+                break
+            found = self._window(number, size)
+            if found is not None:
+                best, level = found if best is None else min(best, found), freed
+            elif best is None:
+                self._vain[size] = number + 1
+        return best
+
+    def _window(self, gap: int, size: int) -> int | None:
+        """Return the start of bytes, free for as long, around what is left of a gap."""
+        freed, start, end = self._freed[gap]
+        starts, stretches = self._starts, self._stretches
+        first = number = bisect_left(starts, start)
+        while number < len(starts) and starts[number] < end:
+            if stretches[starts[number]][1] == freed:
+                low, number = self._run(number, freed)
+                if stretches[starts[number - 1]][0] - starts[low] >= size:
+                    return starts[low]
+            elif first == number:  # nothing is left up to here
+                first += 1
+                self._freed[gap] = (freed, starts[number] + 1, end)
+            number += 1
+        return None
+
+    def _run(self, number: int, freed: int) -> tuple[int, int]:
+        """Return the stretches around one that have been free for as long: first and end."""
+        low, high = number, number + 1
+        while low and self._is_free(low - 1, freed):
+            low -= 1
+        while high < len(self._starts) and self._is_free(high, freed):
+            high += 1
+        return low, high
+
+    def _is_free(self, number: int, since: int) -> bool:
+        freed = self._stretches[self._starts[number]][1]
+        return freed is not None and freed <= since
 
     def _rounded(self, size: int) -> int:
         return -(-max(1, size) // self._unit) * self._unit
@@ -52,7 +105,10 @@ class Arena:
             else:
                 merged.append((start, end))
         ends = [end for _, end in merged]
-        for freed, start, end in self._free:
+        for start in self._starts:
+            end, freed = self._stretches[start]
+            if freed is None:
+                continue
             first = start
             for a, b in merged[bisect_right(ends, start) :]:
                 if a >= end:
@@ -65,26 +121,24 @@ class Arena:
 
     def _mark(self, start: int, end: int, freed: int | None) -> None:
         """Let a stretch be taken, or free since a row; what it covers partly is split."""
-        low = bisect_right(self._starts, start) - 1
-        high = bisect_left(self._starts, end)
-        covered = self._starts[low:high]
-        before = [covered[0]] if covered[0] < start else []
-        after = [end] if self._stretches[covered[-1]][0] > end else []
-        self._starts[low:high] = [*before, start, *after]
-        for first in covered:
-            last, old = self._stretches.pop(first)
-            if old is not None:
-                del self._free[bisect_left(self._free, (old, first, last))]
-            if first < start:
-                self._add(first, start, old)
-            if last > end:
-                self._add(end, last, old)
-        self._add(start, end, freed)
-
-    def _add(self, start: int, end: int, freed: int | None) -> None:
-        self._stretches[start] = (end, freed)
-        if freed is not None:
-            insort(self._free, (freed, start, end))
+        starts, stretches = self._starts, self._stretches
+        low = bisect_right(starts, start) - 1
+        high = bisect_left(starts, end, low)
+        parts = [start]
+        if starts[low] < start:
+            last, old = stretches[starts[low]]
+            stretches[starts[low]] = (start, old)
+            parts.insert(0, starts[low])
+            stretches[start] = (last, old)
+        final = starts[high - 1] if starts[high - 1] > start else start
+        last, old = stretches[final]
+        if last > end:
+            stretches[end] = (last, old)
+            parts.append(end)
+        for first in starts[low + 1 : high]:
+            del stretches[first]
+        stretches[start] = (end, freed)
+        starts[low:high] = parts
 
 
 def _oldest(gaps: list[Gap], size: int) -> int | None:
@@ -107,10 +161,10 @@ def _oldest(gaps: list[Gap], size: int) -> int | None:
     return best
 
 
-def _lowest(gaps: list[Gap], size: int) -> int | None:
-    """Return the lowest start of a window that is free."""
+def _lowest(gaps: Iterable[Gap], size: int) -> int | None:
+    """Return the lowest start of a window that is free; gaps by start."""
     first = last = -1
-    for _, start, end in sorted(gaps, key=lambda gap: gap[1]):
+    for _, start, end in gaps:
         if start != last:
             first = start
         last = end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,8 @@ from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 
 Span = tuple[int, int]
+
+_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True, eq=False)
@@ -27,10 +30,8 @@ class Life:
 
 @dataclass(slots=True, eq=False)
 class _Accesses:
-    """All accesses to a tensor: the rows by loop path, and what is known of the first."""
+    """The accesses to a tensor inside of loops: the rows by loop path."""
 
-    group: int
-    read_first: bool
     spans: dict[tuple[LoopIndex, ...], Span] = field(default_factory=dict)
     moves_with: set[LoopIndex] = field(default_factory=set)
 
@@ -44,8 +45,7 @@ def lives(program: Program) -> list[Life]:
     """
     walk = _Walk(program)
     walk.body(program.body, ())
-    found = [walk.life(number, accesses) for number, accesses in walk.accesses.items()]
-    return sorted(found, key=lambda life: (life.first, life.last))
+    return sorted(walk.lives(), key=lambda life: (life.first, life.last))
 
 
 class _Walk:
@@ -58,7 +58,14 @@ class _Walk:
         reads = [_reads(form, *field) for form in program.forms for field in form.operand_fields]
         self._slots, self._reads = starts, np.array(reads, np.bool_)
         self._on_chip = np.array([t.buffer.is_on_chip for t in program.tensors], np.bool_)
-        self.accesses: dict[int, _Accesses] = {}
+        # Of each tensor: the group of its first access and whether that reads, the first and last
+        # row outside of loops, and what there is inside.
+        count = len(self._on_chip)
+        self._group = np.full(count, -1, np.int64)
+        self._read_first = np.zeros(count, np.bool_)
+        self._first = np.full(count, _NEVER, np.int64)
+        self._last = np.full(count, -1, np.int64)
+        self._in_loops: dict[int, _Accesses] = {}
 
     def body(self, parts: list[Block | Loop], path: tuple[LoopIndex, ...]) -> None:
         for part in parts:
@@ -85,26 +92,39 @@ class _Walk:
         first[tensor[::-1]], last[tensor] = row[::-1], row
         read_first = np.zeros(len(self._on_chip), np.bool_)
         read_first[tensor[reads & (row == first[tensor])]] = True
-        for number in numbers.tolist():
-            begin = int(first[number])
-            entry = self.accesses.get(number)
-            if entry is None:
-                entry = _Accesses(block.group[begin], bool(read_first[number]))
-                self.accesses[number] = entry
-            before, _ = entry.spans.get(path, (self._row + begin, 0))
-            entry.spans[path] = (before, self._row + int(last[number]))
+        new = numbers[self._group[numbers] < 0]
+        self._group[new] = np.asarray(block.group)[first[new]]
+        self._read_first[new] = read_first[new]
+        first, last = first[numbers] + self._row, last[numbers] + self._row
+        if not path:
+            self._first[numbers] = np.minimum(self._first[numbers], first)
+            self._last[numbers] = last
+            return
+        for number, begin, end in np.stack([numbers, first, last], axis=1).tolist():
+            spans = self._in_loops.setdefault(number, _Accesses()).spans
+            spans[path] = (spans.get(path, (begin, 0))[0], end)
         for k, terms in block.slopes.items():
             number = block.tensor[k]
             if self._on_chip[number]:
-                self.accesses[number].moves_with.update(index for index, _ in terms)
+                self._in_loops[number].moves_with.update(index for index, _ in terms)
 
-    def life(self, number: int, accesses: _Accesses) -> Life:
-        """Return the life of a tensor from all its accesses."""
-        groups = self._program.groups
-        group = groups[accesses.group] if groups else ""
-        outside = accesses.spans.get(()) if len(accesses.spans) == 1 else None
-        if outside is not None:
-            return Life(self._program.tensors[number], *outside, group, None)
+    def lives(self) -> Iterator[Life]:
+        """Yield the life of each tensor that is accessed."""
+        tensors, groups = self._program.tensors, self._program.groups
+        numbers = np.flatnonzero(self._group >= 0)
+        columns = (numbers, self._group[numbers], self._first[numbers], self._last[numbers])
+        for number, group, first, last in zip(*(c.tolist() for c in columns), strict=True):
+            name = groups[group] if groups else ""
+            accesses = self._in_loops.get(number)
+            if accesses is None:
+                yield Life(tensors[number], first, last, name, None)
+                continue
+            if last >= 0:
+                accesses.spans[()] = (first, last)
+            yield self._life(number, accesses, name)
+
+    def _life(self, number: int, accesses: _Accesses, group: str) -> Life:
+        """Return the life of a tensor that is accessed in loops, too, from all accesses."""
         common = _common(list(accesses.spans))
         spans = [
             span if len(path) == len(common) else self._loops[path[len(common)]]
@@ -113,7 +133,7 @@ class _Walk:
         spans.extend(
             self._loops[loop]
             for loop in common
-            if accesses.read_first or loop in accesses.moves_with
+            if self._read_first[number] or loop in accesses.moves_with
         )
         return Life(
             self._program.tensors[number],

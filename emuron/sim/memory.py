@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import pairwise
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from emuron.sim.collection import paused_collection
 from emuron.sim.footprints import Column
 from emuron.sim.liveness import Life, lives
 from emuron.sim.rivals import Placed, set_rivals
+from emuron.sim.tenancies import tenancies
 
 _LISTED = 5  # tensors named in an error
 
@@ -98,16 +98,19 @@ def _allocate(free: list[Life], fixed: list[Life], arena: Arena) -> list[int] | 
     first = np.array([life.first for life in fixed], np.int64)
     last = np.array([life.last for life in fixed], np.int64)
     stretches = [_bytes(life.tensor) for life in fixed]
+    taken: set[tuple[int, int]] = set()
     for life in free:
         while held and held[0][0] < life.first:
             row, byte, size = heappop(held)
             arena.release(byte, size, row)
-        meet = np.flatnonzero((first <= life.last) & (last >= life.first)) if fixed else ()
-        taken = {stretches[number] for number in meet}
-        start = arena.take(life.tensor.partition_bytes, taken)
+        if fixed:
+            meet = np.flatnonzero((first <= life.last) & (last >= life.first))
+            taken = {stretches[number] for number in meet}
+        size = life.tensor.partition_bytes
+        start = arena.take(size, taken)
         if start is None:
             return None
-        heappush(held, (life.last, start, life.tensor.partition_bytes))
+        heappush(held, (life.last, start, size))
         addresses.append(start)
     return addresses
 
@@ -128,34 +131,43 @@ def _extent(tensor: Tensor, core: NeuronCore) -> tuple[int, int]:
 
 def _usage(regions: list[list[Placed]]) -> Placement:
     """Return the use of the memories, SBUF and PSUM."""
-    levels = [_levels(local) for local in regions]
-    rows = sorted({row for level in levels for row in level})
-    usage = []
-    held = [0, 0]
-    for row in rows:
-        held = [level.get(row, before) for level, before in zip(levels, held, strict=True)]
-        usage.append((row, held[0], held[1]))
-    sbuf, psum = (max(level.values(), default=0) for level in levels)
+    changes = [_changes(local) for local in regions]
+    rows = np.unique(np.concatenate([rows for rows, _ in changes]))
+    held = np.zeros((len(rows), len(regions)), np.int64)
+    for region, (at, change) in enumerate(changes):
+        np.add.at(held[:, region], np.searchsorted(rows, at), change)
+    np.cumsum(held, axis=0, out=held)
+    sbuf, psum = held.max(axis=0, initial=0).tolist()
+    usage = zip(rows.tolist(), *held.T.tolist(), strict=True)
     return Placement(sbuf, psum, tuple(usage))
 
 
-def _levels(local: list[Placed]) -> dict[int, int]:
-    """Return the bytes in use from each row on at which they change."""
-    borders = sorted({byte for _, start, end in local for byte in (start, end)})
-    number = {byte: i for i, byte in enumerate(borders)}
-    sizes = [end - start for start, end in pairwise(borders)]
-    owners = [0] * len(sizes)
-    changes = [(life.first, 1, number[start], number[end]) for life, start, end in local]
-    changes += [(life.last + 1, -1, number[start], number[end]) for life, start, end in local]
-    levels: dict[int, int] = {}
-    held = 0
-    for row, sign, start, end in sorted(changes):
-        for piece in range(start, end):
-            owners[piece] += sign
-            if owners[piece] == max(0, sign):  # the first to come, or the last to go
-                held += sign * sizes[piece]
-        levels[row] = held
-    return levels
+def _changes(local: list[Placed]) -> tuple[Column, Column]:
+    """Return the rows at which lives begin or have ended, and by how many bytes the use changes."""
+    first = np.array([life.first for life, _, _ in local], np.int64)
+    last = np.array([life.last for life, _, _ in local], np.int64)
+    start = np.array([start for _, start, _ in local], np.int64)
+    end = np.array([end for _, _, end in local], np.int64)
+    rows, change = [first, last + 1], [np.zeros(2 * len(local), np.int64)]
+    for part in tenancies(start, end):
+        # The tenants of a cell come by their first rows. Those of one time count once: a stay is
+        # from the first to the last of tenants none of which comes after all before it have gone.
+        opens = part.opens
+        rank = np.repeat(np.arange(len(opens)), np.diff(opens, append=len(part.cell)))
+        latest = _latest(rank, last[part.tenant])
+        begins = np.ones(len(rank), np.bool_)
+        follows = part.follows
+        begins[follows] = first[part.tenant[follows]] > latest[follows - 1]
+        begins_next = np.append(begins[1:], True)
+        rows += [first[part.tenant[begins]], latest[begins_next] + 1]
+        change += [part.size[begins], -part.size[begins_next]]
+    return np.concatenate(rows), np.concatenate(change)
+
+
+def _latest(rank: Column, last: Column) -> Column:
+    """Return of each entry the highest value of its rank so far; ranks ascend."""
+    span = int(last.max(initial=0)) + 1
+    return np.asarray(np.maximum.accumulate(rank * span + last) - rank * span)
 
 
 def _needs(local: list[Life], unit: int) -> Column:

@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from emuron.isa.tensor import Tensor
+import numpy as np
+
+from emuron.sim.footprints import Column
 from emuron.sim.liveness import Life
+from emuron.sim.tenancies import tenancies
 
 Placed = tuple[Life, int, int]  # with its first byte and its end
-
-
-@dataclass(slots=True, eq=False)
-class _Owned:
-    """A stretch of bytes with the last tensor on it so far and the first."""
-
-    start: int
-    end: int
-    last: Tensor
-    first: Tensor
-
-
-class _Owners:
-    """The stretches that tensors have been on, by first byte."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self.owned: list[_Owned] = []
-
-    def enter(self, tensor: Tensor, start: int, end: int) -> Iterator[Tensor]:
-        """Put a tensor on bytes; yield those that were last on some of them."""
-        low = max(0, bisect_right(self._starts, start) - 1)
-        if self.owned and self.owned[low].end <= start:
-            low += 1
-        if low < len(self.owned) and self._is(low, start, end):
-            yield self.owned[low].last
-            self.owned[low].last = tensor
-            return
-        high = bisect_left(self._starts, end)
-        parts: list[_Owned] = []
-        reached = start
-        for old in self.owned[low:high]:
-            yield old.last
-            if old.start < start:
-                parts.append(_Owned(old.start, start, old.last, old.first))
-            if reached < old.start:
-                parts.append(_Owned(reached, old.start, tensor, tensor))
-            inner = max(old.start, start), min(old.end, end)
-            parts.append(_Owned(*inner, tensor, old.first))
-            if old.end > end:
-                parts.append(_Owned(end, old.end, old.last, old.first))
-            reached = old.end
-        if reached < end:
-            parts.append(_Owned(reached, end, tensor, tensor))
-        self.owned[low:high] = parts
-        self._starts[low:high] = [part.start for part in parts]
-
-    def _is(self, number: int, start: int, end: int) -> bool:
-        owned = self.owned[number]
-        return owned.start == start and owned.end == end
 
 
 def set_rivals(regions: Sequence[list[Placed]]) -> None:
@@ -68,39 +19,49 @@ def set_rivals(regions: Sequence[list[Placed]]) -> None:
     That is each tensor with the one before it on a byte, the last with the first (for programs run
     again and again), and within a loop all that share bytes.
     """
-    order: dict[Tensor, int] = {}
-    rivals: dict[Tensor, set[Tensor]] = {}
+    tensors = [life.tensor for local in regions for life, _, _ in local]
+    count, start = len(tensors), 0
+    keys = [np.zeros(0, np.int64)]  # pairs of their numbers: one · count + other
     for local in regions:
-        for life, _, _ in local:
-            order[life.tensor] = len(order)
-            rivals[life.tensor] = set()
-        for one, other in [*_pairs(local), *_pairs_in_loops(local)]:
-            # Tensors that the user put on the same bytes share their contents: no rivals.
-            if one is not other and not (one.aliases and other.aliases):
-                rivals[one].add(other)
-                rivals[other].add(one)
-    for tensor, others in rivals.items():
-        tensor.rivals = tuple(sorted(others, key=order.__getitem__))
+        for one, other in _pairs(local):
+            keys.append(np.unique((one + start) * count + other + start))
+        start += len(local)
+    one, other = np.divmod(np.unique(np.concatenate(keys)), max(1, count))
+    # Tensors that the user put on the same bytes share their contents: no rivals.
+    aliases = np.array([tensor.aliases for tensor in tensors], np.bool_)
+    apart = (one != other) & ~(aliases[one] & aliases[other])
+    both = np.concatenate([one[apart] * count + other[apart], other[apart] * count + one[apart]])
+    one, other = np.divmod(np.unique(both), max(1, count))
+    others = [tensors[number] for number in other.tolist()]
+    ends = np.searchsorted(one, np.arange(1, count + 1)).tolist()
+    first = 0
+    for tensor, end in zip(tensors, ends, strict=True):
+        tensor.rivals = tuple(others[first:end])
+        first = end
 
 
-def _pairs(local: list[Placed]) -> Iterator[tuple[Tensor, Tensor]]:
-    owners = _Owners()
-    for life, start, end in local:
-        for other in owners.enter(life.tensor, start, end):
-            yield other, life.tensor
-    for owned in owners.owned:
-        yield owned.last, owned.first
+def _pairs(local: list[Placed]) -> Iterator[tuple[Column, Column]]:
+    """Yield numbers of tensors that share bytes: those of one column with those of the other."""
+    start = np.array([start for _, start, _ in local], np.int64)
+    end = np.array([end for _, _, end in local], np.int64)
+    for part in tenancies(start, end):
+        follows, opens = part.follows, part.opens
+        yield part.tenant[follows - 1], part.tenant[follows]
+        yield part.tenant[opens], part.tenant[np.append(opens[1:], len(part.tenant)) - 1]
+    in_loops = list(_pairs_in_loops(local))
+    if in_loops:
+        one, other = np.array(in_loops, np.int64).T
+        yield one, other
 
 
-def _pairs_in_loops(local: list[Placed]) -> Iterator[tuple[Tensor, Tensor]]:
-    by_loop: dict[tuple[int, int], list[Placed]] = {}
-    for placed in local:
-        if placed[0].outer_loop is not None:
-            by_loop.setdefault(placed[0].outer_loop, []).append(placed)
+def _pairs_in_loops(local: list[Placed]) -> Iterator[tuple[int, int]]:
+    by_loop: dict[tuple[int, int], list[int]] = {}
+    for number, (life, _, _) in enumerate(local):
+        if life.outer_loop is not None:
+            by_loop.setdefault(life.outer_loop, []).append(number)
     for together in by_loop.values():
-        active: list[Placed] = []
-        for placed in sorted(together, key=lambda entry: entry[1]):
-            active = [other for other in active if other[2] > placed[1]]
-            for other in active:
-                yield other[0].tensor, placed[0].tensor
-            active.append(placed)
+        active: list[int] = []
+        for number in sorted(together, key=lambda number: local[number][1]):
+            active = [other for other in active if local[other][2] > local[number][1]]
+            yield from ((other, number) for other in active)
+            active.append(number)
