@@ -22,7 +22,7 @@ from emuron.isa.program import Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
 from emuron.sim.functional import FunctionalSimulator
 from emuron.sim.machine import Machine
-from emuron.sim.shared_uses import CoreUses, Use, stretch
+from emuron.sim.shared_uses import CoreUses, NearUses, Use, near, stretch
 
 Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
@@ -83,47 +83,52 @@ class RaceWatch:
             low, high = max(one.low, two.low), min(one.high, two.high)
             if low < high and (one.writes or two.writes):
                 uses = [epoch.uses(tensor, low, high) for epoch in (first, second)]
-                self._check_tensor(tensor, uses)
+                found = near(tensor, uses) if all(uses) else None
+                if found is not None:
+                    self._check_tensor(tensor, found)
         self._written.clear()
 
-    def _check_tensor(self, tensor: Tensor, uses: list[list[Use]]) -> None:
-        marks = np.zeros(-(-tensor.nbytes // 8) * 8, np.uint8)
+    def _check_tensor(self, tensor: Tensor, found: NearUses) -> None:
+        marks = _fresh_marks(found)
         for core in (0, 1):
-            for use in uses[core]:
-                _mark(use, core, marks)
+            for use in found.uses[core]:
+                _mark(use, core, marks, found.low)
         verdicts = _VERDICTS[marks]
         for writer, verdict in ((0, _READ_BY_1), (1, _READ_BY_0)):
             clash = verdicts == verdict
             if clash.any():
-                self._tell(tensor, clash, uses, writer, "reads")
+                self._tell(tensor, clash, found, writer, "reads")
                 return
         clash = verdicts == _WRITTEN_BY_BOTH
         if clash.any():
-            clash &= self._differs(tensor, marks.size)
+            clash &= self._differs(tensor, found.low, marks.size)
         if clash.any():
-            self._tell(tensor, clash, uses, 0, "writes")
+            self._tell(tensor, clash, found, 0, "writes")
 
-    def _differs(self, tensor: Tensor, size: int) -> Bools:
-        """Return the bytes of elements that the core that was second left otherwise."""
+    def _differs(self, tensor: Tensor, low: int, size: int) -> Bools:
+        """Return of bytes from `low` on those of elements that the second core left otherwise."""
         differs = np.zeros(size, np.bool_)
         known = self._written.get(tensor)
         if known is not None and known.left is not None and self._contents is not None:
             now = self._contents(tensor)[known.low : known.low + len(known.left)]
-            differs[known.low : known.low + len(known.left)] = now != known.left
+            changed = now != known.left
+            start = max(known.low, low)
+            end = min(known.low + len(changed), low + size)
+            differs[start - low : end - low] = changed[start - known.low : end - known.low]
             elements = differs.reshape(-1, tensor.dtype.itemsize)
             elements[elements.any(axis=1)] = True
         return differs
 
     def _tell(
-        self, tensor: Tensor, clash: Bools, uses: list[list[Use]], writer: int, does: str
+        self, tensor: Tensor, clash: Bools, found: NearUses, writer: int, does: str
     ) -> None:
         """Report a race: the writer's first access to the first byte and the other core's."""
-        byte, other = int(np.argmax(clash)), 1 - writer
-        write = next(u for u in uses[writer] if u.writes and _touches(u, byte, clash.size))
+        byte, other = found.low + int(np.argmax(clash)), 1 - writer
+        write = next(u for u in found.uses[writer] if u.writes and _touches(u, byte, found))
         access = next(
             use
-            for use in uses[other]
-            if (use.reads if does == "reads" else use.writes) and _touches(use, byte, clash.size)
+            for use in found.uses[other]
+            if (use.reads if does == "reads" else use.writes) and _touches(use, byte, found)
         )
         value = "other values to " if does == "writes" else ""
         self._report(
@@ -176,34 +181,42 @@ def _repeated(mark: int, size: int) -> int:
     return int.from_bytes(bytes([mark] * size), "little")
 
 
-def _views(use: Use, marks: Bytes) -> list[npt.NDArray[Any]]:
-    """Return the marks of the elements that an access touches, one integer each."""
+def _fresh_marks(found: NearUses) -> Bytes:
+    """Return no marks for the bytes around uses, a whole number of elements of any dtype."""
+    return np.zeros(-(-(found.high - found.low) // 8) * 8, np.uint8)
+
+
+def _views(use: Use, marks: Bytes, low: int) -> list[npt.NDArray[Any]]:
+    """Return the marks of the elements that an access touches, one integer each.
+
+    The marks are those of a tensor's bytes from `low` on.
+    """
     like, size = use.like, use.like.dtype.itemsize
     kind, strides = np.dtype(_MARKS[size]), [s * size for s in like.strides]
     if isinstance(use.places, int):
-        return [np.ndarray(like.shape, kind, marks, use.places * size, strides)]
+        return [np.ndarray(like.shape, kind, marks, use.places * size - low, strides)]
     return [
-        np.ndarray(like.shape[1:], kind, marks, int(first) * size, strides[1:])
+        np.ndarray(like.shape[1:], kind, marks, int(first) * size - low, strides[1:])
         for first in use.places.reshape(-1)
         if first >= 0
     ]
 
 
-def _mark(use: Use, core: int, marks: Bytes) -> None:
+def _mark(use: Use, core: int, marks: Bytes, low: int) -> None:
     """Mark the bytes of an access; what its own core wrote before in the epoch is not read."""
     size = use.like.dtype.itemsize
-    for view in _views(use, marks):
+    for view in _views(use, marks, low):
         if use.reads:
             view |= (~view & view.dtype.type(_repeated(_wrote(core), size))) << 1
         if use.writes:
             view |= view.dtype.type(_repeated(_wrote(core), size))
 
 
-def _touches(use: Use, byte: int, size: int) -> bool:
-    marks = np.zeros(size, np.uint8)
-    for view in _views(use, marks):
+def _touches(use: Use, byte: int, found: NearUses) -> bool:
+    marks = _fresh_marks(found)
+    for view in _views(use, marks, found.low):
         view[...] = _repeated(_FOUND, use.like.dtype.itemsize)
-    return bool(marks[byte])
+    return bool(marks[byte - found.low])
 
 
 class _WatchedSimulator(FunctionalSimulator):

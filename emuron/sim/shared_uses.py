@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,12 @@ import numpy.typing as npt
 from emuron.isa.instruction import READ_KINDS, WRITE_KINDS, Form
 from emuron.isa.program import Block, Program
 from emuron.isa.tensor import AccessPattern, MemoryRegion, Tensor
+from emuron.sim.footprints import Rectangles, footprint, pitch_of, rectangles, rows_of
 
 Column = npt.NDArray[np.int64]
 Places = int | Column  # first element of an access, or of each of its rows
+
+_AT_ONCE = 1 << 22  # pairs of uses that are compared at a time
 
 _READS, _WRITES, _DYNAMIC, _LOW, _HIGH, _SIZE = range(6)  # what a table says of each operand
 
@@ -43,6 +47,64 @@ def stretch(like: AccessPattern) -> tuple[int, int]:
     steps = [(n - 1) * s for n, s in zip(like.shape, like.strides, strict=True)]
     low, high = sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)
     return low * size, (high + 1) * size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NearUses:
+    """Uses of a tensor by each core that may clash, in order, and the bytes around them all."""
+
+    uses: tuple[list[Use], list[Use]]
+    low: int
+    high: int
+
+
+def near(tensor: Tensor, uses: Sequence[list[Use]]) -> NearUses | None:
+    """Return the uses whose hull meets one of the other core's, one of them a write; None if none.
+
+    What a core has written itself before it reads is no less known from them: a write to bytes
+    that the other core uses is one of them.
+    """
+    hulls = [_hulls(tensor, own) for own in uses]
+    writes = [np.array([use.writes for use in own], np.bool_) for own in uses]
+    kept = np.zeros(len(uses[0]), np.bool_), np.zeros(len(uses[1]), np.bool_)
+    step = max(1, _AT_ONCE // max(1, len(uses[1])))
+    for first in range(0, len(uses[0]), step):
+        part = slice(first, first + step)
+        meets = writes[0][part, None] | writes[1]
+        for start, end in ((0, 1), (2, 3)):
+            meets &= hulls[0][start][part, None] < hulls[1][end]
+            meets &= hulls[1][start] < hulls[0][end][part, None]
+        kept[0][part] = meets.any(axis=1)
+        kept[1][:] |= meets.any(axis=0)
+    if not kept[0].any():
+        return None
+    first_row = min(int(hull.row[own].min()) for hull, own in zip(hulls, kept, strict=True))
+    last_row = max(int(hull.row_end[own].max()) for hull, own in zip(hulls, kept, strict=True))
+    one, two = (
+        [use for use, stays in zip(own, chosen.tolist(), strict=True) if stays]
+        for own, chosen in zip(uses, kept, strict=True)
+    )
+    pitch = pitch_of(tensor)
+    return NearUses((one, two), first_row * pitch, min(last_row * pitch, tensor.nbytes))
+
+
+def _hulls(tensor: Tensor, uses: list[Use]) -> Rectangles:
+    """Return the rows and bytes of each use."""
+    pitch, rows = pitch_of(tensor), rows_of(tensor)
+    shapes, counts, places = [], [], []
+    for use in uses:
+        like, each = use.like, [use.places]
+        if not isinstance(use.places, int):
+            each = [int(place) for place in use.places.reshape(-1) if place >= 0] or [0]
+            like = AccessPattern(tensor, like.shape[1:], like.strides[1:], 0, like.dtype)
+        shapes.append(footprint(like, pitch, rows))
+        counts.append(len(each))
+        places += [place * like.dtype.itemsize for place in each]
+    touched = rectangles(shapes, np.repeat(np.arange(len(uses)), counts), np.array(places))
+    starts = np.cumsum(counts) - counts
+    row, byte = (np.minimum.reduceat(column, starts) for column in (touched.row, touched.byte))
+    ends = (np.maximum.reduceat(column, starts) for column in (touched.row_end, touched.byte_end))
+    return Rectangles(row, next(ends), byte, next(ends))
 
 
 class CoreUses:
