@@ -119,9 +119,7 @@ class RaceWatch:
             elements[elements.any(axis=1)] = True
         return differs
 
-    def _tell(
-        self, tensor: Tensor, clash: Bools, found: NearUses, writer: int, does: str
-    ) -> None:
+    def _tell(self, tensor: Tensor, clash: Bools, found: NearUses, writer: int, does: str) -> None:
         """Report a race: the writer's first access to the first byte and the other core's."""
         byte, other = found.low + int(np.argmax(clash)), 1 - writer
         write = next(u for u in found.uses[writer] if u.writes and _touches(u, byte, found))

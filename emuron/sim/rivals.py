@@ -45,9 +45,8 @@ def _pairs(local: list[Placed]) -> Iterator[tuple[Column, Column]]:
     start = np.array([start for _, start, _ in local], np.int64)
     end = np.array([end for _, _, end in local], np.int64)
     for part in tenancies(start, end):
-        follows, opens = part.follows, part.opens
-        yield part.tenant[follows - 1], part.tenant[follows]
-        yield part.tenant[opens], part.tenant[np.append(opens[1:], len(part.tenant)) - 1]
+        yield part.tenant[part.follows - 1], part.tenant[part.follows]
+        yield part.tenant[part.opens], part.tenant[part.closes]
     in_loops = list(_pairs_in_loops(local))
     if in_loops:
         one, other = np.array(in_loops, np.int64).T

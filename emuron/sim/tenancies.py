@@ -33,6 +33,11 @@ class Tenancies:
         """The first entry of each cell."""
         return np.flatnonzero(np.diff(self.cell, prepend=-1))
 
+    @property
+    def closes(self) -> Column:
+        """The last entry of each cell."""
+        return np.flatnonzero(np.diff(self.cell, append=-1))
+
 
 def tenancies(start: Column, end: Column) -> Iterator[Tenancies]:
     """Yield who lies on which cells, given the bytes of each tensor: all of a cell together."""
