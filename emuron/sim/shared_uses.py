@@ -101,7 +101,7 @@ def _hulls(tensor: Tensor, uses: list[Use]) -> Rectangles:
         counts.append(len(each))
         places += [place * like.dtype.itemsize for place in each]
     touched = rectangles(shapes, np.repeat(np.arange(len(uses)), counts), np.array(places))
-    starts = np.cumsum(counts) - counts
+    starts = np.cumsum([0, *counts[:-1]])
     row, byte = (np.minimum.reduceat(column, starts) for column in (touched.row, touched.byte))
     ends = (np.maximum.reduceat(column, starts) for column in (touched.row_end, touched.byte_end))
     return Rectangles(row, next(ends), byte, next(ends))
