@@ -25,15 +25,20 @@ except ImportError as error:
 
 KEPT = frozenset(
     {
-        "embedding",
-        "gelu",
-        "layer_norm",
-        "linear",
-        "log_softmax",
-        "rms_norm",
-        "scaled_dot_product_attention",
-        "silu",
-        "softmax",
+        *("embedding", "index_add", "index_copy", "select_scatter"),
+        *("gelu", "silu", "softplus", "mish", "elu", "selu", "celu", "prelu", "log_sigmoid"),
+        *("hardswish", "hardsigmoid", "relu6", "erfc"),
+        *("linear", "scaled_dot_product_attention", "softmax", "log_softmax"),
+        *("layer_norm", "rms_norm", "group_norm", "instance_norm"),
+        *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d"),
+        *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "_pad_circular", "roll"),
+        *("replication_pad1d", "replication_pad2d", "replication_pad3d"),
+        *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d"),
+        *("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d"),
+        *("upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"),
+        *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
+        *("lstm", "gru"),
     }
 )
 """ATen operators that stay whole: the graph has an operator for each."""

@@ -11,16 +11,34 @@ from typing import Any
 import numpy as np
 
 # The handlers register themselves when their modules are imported.
-from emuron.compiler.frontends import torch_math as _math
-from emuron.compiler.frontends import torch_moves as _moves
-from emuron.compiler.frontends import torch_sums as _sums
+from emuron.compiler.frontends import (
+    torch_functions,
+    torch_math,
+    torch_moves,
+    torch_places,
+    torch_quantized,
+    torch_recurrent,
+    torch_reductions,
+    torch_sums,
+    torch_windows,
+)
 from emuron.compiler.frontends.torch_call import TABLE, Call, narrowed
 from emuron.compiler.graph import TensorType, Value
 from emuron.compiler.ops import GraphBuilder
 from emuron.errors import EmuronError, OutOfBoundsError, UnsupportedOpError, UsageError
 from emuron.numerics.dtypes import DType, dtype
 
-MODULES = (_math, _moves, _sums)
+MODULES = (
+    torch_functions,
+    torch_math,
+    torch_moves,
+    torch_places,
+    torch_quantized,
+    torch_recurrent,
+    torch_reductions,
+    torch_sums,
+    torch_windows,
+)
 """Where the handlers of the table stand."""
 
 IGNORED = frozenset({"_assert_tensor_metadata", "_assert_scalar", "_assert_async"})
@@ -308,6 +326,9 @@ def _has_equal_halves(node: Any) -> bool:
 
 
 def _is_pure(torch: Any, node: Any) -> bool:
+    """Tell whether a node of known operands may be computed now; quantised weights stay so."""
+    if _name(node).startswith("quantized_decomposed"):
+        return False
     tags = getattr(node.target, "tags", ())
     return torch.Tag.nondeterministic_seeded not in tags and not _base(node).startswith("empty")
 

@@ -1,4 +1,4 @@
-"""ATen operators that compute element by element: arithmetic, logic, functions, casts."""
+"""ATen operators that compute element by element: arithmetic, relations, logic, casts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 from emuron.compiler.frontends.torch_call import Call, aten
 from emuron.compiler.graph import Value
-from emuron.compiler.ops import find_op
 from emuron.errors import UnsupportedOpError
-from emuron.numerics.dtypes import bool_, dtype, float32
+from emuron.numerics.dtypes import bool_, float32
 
 Scalar = float | int | bool
 Operand = Value | Scalar
@@ -50,6 +49,40 @@ def _div(c: Call, x: Value, y: Operand) -> Value:
     return c.b.div(c.to_out(x), c.to_out(y))
 
 
+@aten("div.Tensor_mode", "div.Scalar_mode", "floor_divide.default")
+def _divide_whole(c: Call, x: Value, y: Operand, *, rounding_mode: str | None = "floor") -> Value:
+    if c.out.dtype.kind != "float":
+        name = "floordiv" if rounding_mode == "floor" else "div"
+        return c.b.combine(name, c.to_out(x), c.to_out(y))
+    quotient = _div(c, x, y)
+    if rounding_mode is None:
+        return quotient
+    return c.b.apply("floor", quotient) if rounding_mode == "floor" else truncated(c, quotient)
+
+
+def truncated(c: Call, x: Value) -> Value:
+    """Return a floating-point tensor without its fraction."""
+    return c.b.mul(c.b.apply("sign", x), c.b.apply("floor", c.b.apply("abs", x)))
+
+
+def _two_operands(name: str, *overloads: str) -> None:
+    @aten(*overloads)
+    def combine(c: Call, x: Operand, y: Operand) -> Value:
+        return c.b.combine(name, c.to_out(x), c.to_out(y))
+
+
+_two_operands("mod", "remainder.Tensor", "remainder.Scalar", "remainder.Scalar_Tensor")
+_two_operands("rem", "fmod.Tensor", "fmod.Scalar")
+_two_operands("atan2", "atan2.default")
+_two_operands("shl", "bitwise_left_shift.Tensor", "bitwise_left_shift.Tensor_Scalar")
+_two_operands("shl", "__lshift__.Scalar", "__lshift__.Tensor")
+_two_operands("shr", "bitwise_right_shift.Tensor", "bitwise_right_shift.Tensor_Scalar")
+_two_operands("shr", "__rshift__.Scalar", "__rshift__.Tensor")
+for _name in ("and", "or", "xor"):
+    _two_operands(_name, *(f"bitwise_{_name}.{o}" for o in ("Tensor", "Scalar", "Scalar_Tensor")))
+    _two_operands(_name, f"logical_{_name}.default")
+
+
 @aten("maximum.default")
 def _maximum(c: Call, x: Value, y: Value) -> Value:
     return c.b.maximum(c.to_out(x), c.to_out(y))
@@ -57,24 +90,29 @@ def _maximum(c: Call, x: Value, y: Value) -> Value:
 
 @aten("minimum.default")
 def _minimum(c: Call, x: Value, y: Value) -> Value:
-    return c.b.binary(find_op("min")(), c.to_out(x), c.to_out(y))
+    return c.b.minimum(c.to_out(x), c.to_out(y))
 
 
-@aten("clamp.default", "clamp.Tensor", "hardtanh.default")
-def _clamp(c: Call, x: Value, low: Operand | None = -1.0, high: Operand | None = None) -> Value:
+@aten("clamp.default", "clamp.Tensor")
+def _clamp(c: Call, x: Value, low: Operand | None = None, high: Operand | None = None) -> Value:
     x = c.to_out(x)
     if low is not None and low != -math.inf:
         x = c.b.maximum(x, c.to_out(low))
-    return x if high is None else c.b.binary(find_op("min")(), x, c.to_out(high))
+    return x if high is None else c.b.minimum(x, c.to_out(high))
 
 
-@aten("clamp_min.default")
-def _clamp_min(c: Call, x: Value, low: Scalar) -> Value:
+@aten("hardtanh.default")
+def _hardtanh(c: Call, x: Value, low: Scalar = -1, high: Scalar = 1) -> Value:
+    return _clamp(c, x, low, high)
+
+
+@aten("clamp_min.default", "clamp_min.Tensor")
+def _clamp_min(c: Call, x: Value, low: Operand) -> Value:
     return _clamp(c, x, low)
 
 
-@aten("clamp_max.default")
-def _clamp_max(c: Call, x: Value, high: Scalar) -> Value:
+@aten("clamp_max.default", "clamp_max.Tensor")
+def _clamp_max(c: Call, x: Value, high: Operand) -> Value:
     return _clamp(c, x, None, high)
 
 
@@ -90,12 +128,12 @@ def _power(c: Call, x: Value, exponent: Scalar) -> Value:
     if exponent in (1, 2, 3, 4):
         square = x if exponent == 1 else c.b.mul(x, x)
         return square if exponent < 3 else c.b.mul(square, x if exponent == 3 else square)
-    return c.b.binary(find_op("pow")(), x, float(exponent))
+    return c.b.combine("pow", x, float(exponent))
 
 
 @aten("pow.Tensor_Tensor", "pow.Scalar")
 def _power_of_tensors(c: Call, x: Operand, y: Value) -> Value:
-    return c.b.binary(find_op("pow")(), c.to_out(x), c.to_out(y))
+    return c.b.combine("pow", c.to_out(x), c.to_out(y))
 
 
 def _relation(name: str) -> None:
@@ -126,31 +164,11 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     _relation(_name)
 
 
-@aten("bitwise_and.Tensor", "logical_and.default")
-def _and(c: Call, x: Value, y: Value) -> Value:
-    return c.b.binary(find_op("min")(), *_truths(c, "and", x, y))
-
-
-@aten("bitwise_or.Tensor", "logical_or.default")
-def _or(c: Call, x: Value, y: Value) -> Value:
-    return c.b.binary(find_op("max")(), *_truths(c, "or", x, y))
-
-
-@aten("bitwise_xor.Tensor", "logical_xor.default")
-def _xor(c: Call, x: Value, y: Value) -> Value:
-    return c.b.binary(find_op("ne")(), *_truths(c, "xor", x, y))
-
-
 @aten("bitwise_not.default", "logical_not.default")
 def _not(c: Call, x: Value) -> Value:
-    (truth,) = _truths(c, "not", x)
-    return c.b.compare("eq", truth, 0)
-
-
-def _truths(c: Call, name: str, *values: Value) -> list[Value]:
-    if c.out.dtype != bool_:
-        raise UnsupportedOpError(f"bitwise {name} is built for truth values only, found {c.out}")
-    return [c.cast(v, bool_) for v in values]
+    if c.out.dtype == bool_:
+        return c.b.compare("eq", c.cast(x, bool_), 0)
+    return c.b.apply("bitwise_not", x)
 
 
 @aten("where.self", "where.ScalarOther", "where.ScalarSelf")
@@ -168,41 +186,6 @@ def _masked_fill(c: Call, x: Value, mask: Value, value: Operand) -> Value:
     return _where(c, mask, value, x)
 
 
-# Functions of one operand.
-
-
-def _function(name: str, *overloads: str) -> None:
-    @aten(*(overloads or (f"{name}.default",)))
-    def apply(c: Call, x: Value) -> Value:
-        return c.b.apply(name, c.to_out(x))
-
-
-for _name in ("exp", "erf", "tanh", "sigmoid", "sqrt", "rsqrt", "log", "sin", "cos"):
-    _function(_name)
-for _name in ("reciprocal", "silu"):
-    _function(_name)
-
-
-@aten("relu.default")
-def _relu(c: Call, x: Value) -> Value:
-    return c.b.apply("relu", x) if x.type.dtype.kind == "float" else c.b.maximum(x, 0)
-
-
-@aten("neg.default")
-def _neg(c: Call, x: Value) -> Value:
-    return c.b.apply("neg", x) if x.type.dtype.kind == "float" else c.b.mul(x, -1)
-
-
-@aten("abs.default")
-def _abs(c: Call, x: Value) -> Value:
-    return c.b.apply("abs", x) if x.type.dtype.kind == "float" else c.b.maximum(x, c.b.mul(x, -1))
-
-
-@aten("gelu.default")
-def _gelu(c: Call, x: Value, approximate: str = "none") -> Value:
-    return c.b.gelu(x, approximate)
-
-
 @aten("native_dropout.default", "dropout.default")
 def _dropout(c: Call, x: Value, p: float, train: bool | None) -> Any:
     if train and p:
@@ -212,11 +195,17 @@ def _dropout(c: Call, x: Value, p: float, train: bool | None) -> Any:
 
 @aten("_to_copy.default", "to.dtype", "convert_element_type.default")
 def _convert(c: Call, x: Value, *arguments: Any, **options: Any) -> Value:
-    # Float to integer truncates in PyTorch and rounds on the chip.
     to = c.out.dtype
     if x.type.dtype.kind == "float" and to.kind in ("int", "uint"):
-        raise UnsupportedOpError(
-            f"the conversion of {x.type.dtype} to {dtype(to)} truncates in PyTorch and rounds on "
-            "the chip"
-        )
+        x = truncated(c, x)
     return c.cast(x, to)
+
+
+@aten("view.dtype")
+def _bits(c: Call, x: Value, to: Any) -> Value:
+    return c.b.bitcast(x, c.out.dtype)
+
+
+@aten("copy.default")
+def _copy(c: Call, x: Value, source: Value, *options: Any) -> Value:
+    return c.b.broadcast(c.cast(source, c.out.dtype), c.out.shape)

@@ -1,4 +1,4 @@
-"""ATen operators that move and make data: shapes, joins, places, fills."""
+"""ATen operators that move and make data: shapes, joins, padding, fills."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from emuron.compiler.frontends.torch_call import Call, aten, axis_of
-from emuron.compiler.graph import TensorType, Value
-from emuron.compiler.ops.creation import MOST_CONSTANT_ELEMENTS, Iota
-from emuron.compiler.ops.indexed import GatherAlong
-from emuron.errors import UnsupportedOpError
+from emuron.compiler.frontends.torch_places import known_take
+from emuron.compiler.graph import Value
+from emuron.compiler.ops.creation import Iota
 from emuron.numerics.dtypes import int32
 
 
@@ -133,115 +132,146 @@ def _unbind(c: Call, x: Value, dim: int = 0) -> list[Value]:
     return [_select(c, x, dim, i) for i in range(len(c.outs))]
 
 
+# Padding and windows.
+
+
+def _sides(x: Value, widths: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return what PyTorch adds before and after each dimension; it lists the last one first."""
+    low, high = [0] * x.type.rank, [0] * x.type.rank
+    for i in range(0, len(widths), 2):
+        low[-1 - i // 2], high[-1 - i // 2] = widths[i], widths[i + 1]
+    return low, high
+
+
 @aten("constant_pad_nd.default")
 def _pad(c: Call, x: Value, widths: Sequence[int], value: float = 0) -> Value:
-    for i in range(0, len(widths), 2):
-        axis = x.type.rank - 1 - i // 2
-        before, after = widths[i], widths[i + 1]
-        x = _slice(c, x, axis, max(0, -before), x.shape[axis] - max(0, -after))
-        fills = [
-            c.b.full(value, [n if a == axis else s for a, s in enumerate(x.shape)], c.out.dtype)
-            for n in (max(0, before), max(0, after))
-            if n
-        ]
-        if fills:
-            parts = [fills[0], x] if before > 0 else [x]
-            x = c.b.concat(parts if after <= 0 else [*parts, fills[-1]], axis)
+    return c.b.pad(x, *_sides(x, widths), value=value)
+
+
+def _edge_padding(mode: str, name: str) -> None:
+    @aten(*(f"{name}_pad{n}d.default" for n in (1, 2, 3)))
+    def pad(c: Call, x: Value, widths: Sequence[int]) -> Value:
+        return c.b.pad(x, *_sides(x, widths), mode=mode)
+
+
+_edge_padding("reflect", "reflection")
+_edge_padding("edge", "replication")
+
+
+@aten("_pad_circular.default")
+def _pad_circular(c: Call, x: Value, widths: Sequence[int]) -> Value:
+    return c.b.pad(x, *_sides(x, widths), mode="wrap")
+
+
+@aten("flip.default")
+def _flip(c: Call, x: Value, dims: Sequence[int]) -> Value:
+    return c.b.reverse(x, sorted(axis_of(d, x.type.rank) for d in dims))
+
+
+@aten("roll.default")
+def _roll(c: Call, x: Value, shifts: Sequence[int], dims: Sequence[int] = ()) -> Value:
+    if not dims:
+        return c.b.reshape(_roll(c, c.b.reshape(x, -1), shifts, (0,)), *x.shape)
+    for shift, dim in zip(shifts, dims, strict=True):
+        axis = axis_of(dim, x.type.rank)
+        at = -shift % max(x.shape[axis], 1)
+        if at:
+            parts = _slice(c, x, axis, at), _slice(c, x, axis, 0, at)
+            x = c.b.concat(parts, axis)
     return x
 
 
-# Places given by data.
+@aten("unfold.default")
+def _unfold(c: Call, x: Value, dim: int, size: int, step: int) -> Value:
+    """Return windows of one dimension as a last dimension, each of its places a strided slice."""
+    axis = axis_of(dim, max(x.type.rank, 1))
+    count = c.out.shape[axis]
+    last = [c.b.slice(x, axis, i, i + (count - 1) * step + 1, step) for i in range(size)]
+    return c.b.concat([c.b.reshape(v, *v.shape, 1) for v in last], x.type.rank)
 
 
-@aten("embedding.default")
-def _embedding(c: Call, table: Value, index: Value, *options: Any) -> Value:
-    return _take(c, table, index, 0)
+@aten("as_strided.default")
+def _as_strided(
+    c: Call, x: Value, sizes: Sequence[int], strides: Sequence[int], offset: int | None = None
+) -> Value:
+    """Return a view by strides of a contiguous tensor, as a gather of known places."""
+    places = np.full((), offset or 0, np.int64)
+    for size, stride in zip(sizes, strides, strict=True):
+        places = places[..., None] + np.arange(size) * stride
+    return c.b.reshape(known_take(c, c.b.reshape(x, -1), places, 0), *c.out.shape)
 
 
-@aten("index_select.default")
-def _index_select(c: Call, x: Value, dim: int, index: Value) -> Value:
-    return c.b.reshape(_take(c, x, index, axis_of(dim, x.type.rank)), *c.out.shape)
+def _along_diagonal(x: Value, offset: int, dims: tuple[int, int]) -> tuple[list[int], np.ndarray]:
+    """Return the order that puts two dimensions last, and their diagonal's places in the two."""
+    first, second = (axis_of(d, x.type.rank) for d in dims)
+    rows, columns = x.shape[first], x.shape[second]
+    row = np.arange(max(0, -offset), max(0, min(rows, columns - offset)))
+    order = [i for i in range(x.type.rank) if i not in (first, second)]
+    return [*order, first, second], row * columns + row + offset
 
 
-def _take(c: Call, x: Value, index: Value, axis: int) -> Value:
-    """Return slices of x at index; consecutive or equal places known now need no gather.
-
-    Places known now may count from the end, as in PyTorch; those in data must not.
-    """
-    places = c.constant(index)
-    shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-    if places is None:
-        return c.b.take(x, c.b.cast(index, int32), axis)
-    flat = np.where(places < 0, places + x.shape[axis], places).reshape(-1)
-    if flat.size and (flat == flat[0]).all():
-        one = c.b.slice(x, axis, int(flat[0]), int(flat[0]) + 1)
-        sizes = (*x.shape[:axis], *(1,) * index.type.rank, *x.shape[axis + 1 :])
-        return c.b.broadcast(c.b.reshape(one, *sizes), shape)
-    if (np.diff(flat) == 1).all():
-        return c.b.reshape(_slice(c, x, axis, int(flat[0]), int(flat[-1]) + 1), *shape)
-    if (places < 0).any():
-        index = _constant(c, flat.reshape(places.shape))
-    return c.b.take(x, index, axis)
+@aten("diagonal.default")
+def _diagonal(c: Call, x: Value, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Value:
+    order, places = _along_diagonal(x, offset, (dim1, dim2))
+    flat = c.b.reshape(c.b.permute(x, *order), *c.out.shape[:-1], -1)
+    return known_take(c, flat, places, len(order) - 2)
 
 
-def _constant(c: Call, places: np.ndarray) -> Value:
-    if places.size > MOST_CONSTANT_ELEMENTS:
-        raise UnsupportedOpError(
-            f"indexing with {places.size} known places that are negative or not in order"
-        )
-    type = TensorType(places.shape, int32)
-    return c.b.constant([int(i) for i in places.reshape(-1)], type)
+@aten("diagonal_scatter.default")
+def _diagonal_scatter(
+    c: Call, x: Value, update: Value, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Value:
+    order, places = _along_diagonal(x, offset, (dim1, dim2))
+    moved = c.b.permute(x, *order)
+    flat = c.b.reshape(moved, *moved.shape[:-2], -1)
+    index = c.b.one(Iota(places.shape, 0, int32, int(places[0]), moved.shape[-1] + 1))
+    written = c.b.scatter(flat, update, index, flat.type.rank - 1)
+    return c.b.permute(c.b.reshape(written, *moved.shape), *np.argsort(order).tolist())
 
 
-@aten("gather.default")
-def _gather(c: Call, x: Value, dim: int, index: Value, **options: Any) -> Value:
+@aten("slice_scatter.default")
+def _slice_scatter(
+    c: Call,
+    x: Value,
+    update: Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Value:
     axis = axis_of(dim, x.type.rank)
-    for i, size in enumerate(index.shape):
-        x = x if i == axis else _slice(c, x, i, 0, size)
-    return c.b.one(GatherAlong(axis), x, c.b.cast(index, int32))
+    places = range(*slice(start, end, step).indices(x.shape[axis]))
+    update = c.b.broadcast(update, (*x.shape[:axis], len(places), *x.shape[axis + 1 :]))
+    if not places:
+        return x
+    if step == 1:
+        sides = _slice(c, x, axis, 0, places[0]), update, _slice(c, x, axis, places[-1] + 1)
+        kept = [part for part in sides if part.shape[axis]]
+        return kept[0] if len(kept) == 1 else c.b.concat(kept, axis)
+    index = c.b.one(Iota((len(places),), 0, int32, places[0], step))
+    return c.b.scatter(x, update, index, axis)
 
 
-@aten("index.Tensor")
-def _index(c: Call, x: Value, indices: Sequence[Value | None]) -> Value:
-    dims = [i for i, index in enumerate(indices) if index is not None]
-    if len(dims) == 1 and c.out.rank == x.type.rank - 1 + _rank(indices[dims[0]]):
-        index = indices[dims[0]]
-        assert index is not None
-        return c.b.reshape(_take(c, x, index, dims[0]), *c.out.shape)
-    places = [c.constant(v) for v in indices if v is not None]
-    if dims != list(range(dims[0], dims[0] + len(dims))) or any(p is None for p in places):
-        raise UnsupportedOpError(
-            "indexing with several tensors is built for neighbouring dimensions and places that "
-            "do not depend on the inputs"
-        )
-    return _index_grid(c, x, dims, [p for p in places if p is not None])
-
-
-def _rank(index: Value | None) -> int:
-    return 0 if index is None else index.type.rank
-
-
-def _index_grid(c: Call, x: Value, dims: list[int], places: list[np.ndarray]) -> Value:
-    """Return x at known places of neighbouring dimensions, by one gather along all of them."""
-    sizes = x.shape[dims[0] : dims[-1] + 1]
-    positive = [np.where(p < 0, p + n, p) for p, n in zip(places, sizes, strict=True)]
-    flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*positive)), sizes)
-    merged = c.b.reshape(x, *x.shape[: dims[0]], int(np.prod(sizes)), *x.shape[dims[-1] + 1 :])
-    consecutive = flat.size == merged.shape[dims[0]] and (np.diff(flat.reshape(-1)) == 1).all()
-    if consecutive:
-        return c.b.reshape(merged, *c.out.shape)
-    return c.b.reshape(c.b.take(merged, _constant(c, flat), dims[0]), *c.out.shape)
+@aten("select_scatter.default")
+def _select_scatter(c: Call, x: Value, update: Value, dim: int, index: int) -> Value:
+    axis = axis_of(dim, x.type.rank)
+    place = axis_of(index, x.shape[axis])
+    one = c.b.reshape(update, *x.shape[:axis], 1, *x.shape[axis + 1 :])
+    return _slice_scatter(c, x, one, axis, place, place + 1)
 
 
 # Fills; those that depend on nothing are computed when the graph is read.
 
 
-@aten("full_like.default", "new_full.default", "full.default")
+@aten("full_like.default", "new_full.default", "full.default", "scalar_tensor.default")
 def _full(c: Call, x: Any, *arguments: Any, **options: Any) -> Value:
     return c.b.full(arguments[-1], c.out.shape, c.out.dtype)
 
 
-@aten("zeros_like.default", "new_zeros.default")
+@aten(
+    *("zeros_like.default", "new_zeros.default", "zeros.default"),
+    *("empty.memory_format", "empty_permuted.default", "empty_like.default", "new_empty.default"),
+)
 def _zeros(c: Call, x: Value, *arguments: Any, **options: Any) -> Value:
     return c.b.full(0, c.out.shape, c.out.dtype)
 

@@ -128,7 +128,7 @@ def simpler_mask(match: Matching, node: Node) -> Value | None:
 
 def _conjuncts(match: Matching, mask: Value) -> list[Value]:
     """Return the masks, of four dimensions each, whose conjunction a mask is."""
-    node = match.maker(mask, "broadcast", "min")
+    node = match.maker(mask, "broadcast", "and", "min")
     if node is None or any(v.type.rank != 4 for v in node.inputs):
         return [mask]
     return [part for v in node.inputs for part in _conjuncts(match, v)]
