@@ -139,9 +139,9 @@ def _coded(
     """Return the code of a tape; KeyError for a value that no call, operand or constant gave."""
     for number, (output, _, access, _) in enumerate(writes):
         value = results[output]
-        # Where a destination keeps one of many results, what follows could not read the others.
-        whole = access.fills and value.shape == access.shape
-        if whole and _is_float32(value) and access.dtype == float32:
+        # A destination that keeps one of many results is no place to read the others from.
+        fits = access.fills and access.dtype == float32
+        if fits and _is_float32(value) and value.shape == access.shape:
             writer = _Writer(machine, tape.calls, args, results, value)
             if writer.direct >= 0:
                 return _Code(writer.function(), number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import fields
 from itertools import count
 from typing import Any
@@ -99,10 +100,40 @@ class Bench:
         return self._form(nki, named)[0]
 
     def run(self, nki: str, **named: Any) -> Form:
+        """Run an instruction twice from the same state: the second time as it was prepared."""
         form, operands = self._form(nki, named)
+        patterns = list(flat_operands(operands))
         with self.simulator.guard():
-            self.simulator.execute(form, list(flat_operands(operands)))
+            self.simulator._plan(form)  # a generator has a state from then on
+            before = self._state(patterns)
+            self.simulator.execute(form, patterns)
+            after = self._state(patterns)
+            self._restore(patterns, before)
+            self.simulator.execute(form, patterns)
+        for found, expected in zip(self._state(patterns)[0], after[0], strict=True):
+            np.testing.assert_array_equal(found, expected, f"{nki}: a later run differs")
         return form
+
+    def _state(self, patterns: list[AccessPattern]) -> tuple[Any, ...]:
+        """Everything that an instruction with these operands can read or change."""
+        machine = self.machine
+        storages = [machine.storage(p.tensor) for p in patterns]
+        memories = [s.memory.buffer.copy() for s in storages]
+        sums = [(deepcopy(s.matmul), s.all_matmul) for s in storages]
+        engines = deepcopy(machine._registers), deepcopy(machine.generators), machine._counter
+        return memories, sums, *engines
+
+    def _restore(self, patterns: list[AccessPattern], state: tuple[Any, ...]) -> None:
+        machine = self.machine
+        memories, sums, registers, generators, machine._counter = state
+        for pattern, buffer, (matmul, all_matmul) in zip(patterns, memories, sums, strict=True):
+            storage = machine.storage(pattern.tensor)
+            storage.matmul, storage.all_matmul = deepcopy(matmul), all_matmul
+            if storage.memory.writable:
+                storage.memory.buffer[:] = buffer
+        machine._registers.clear()
+        machine._registers.update(deepcopy(registers))
+        machine.generators.update(deepcopy(generators))
 
     def _form(self, nki: str, named: dict[str, Any]) -> tuple[Form, tuple[Any, ...]]:
         cls = instruction_class(nki)
