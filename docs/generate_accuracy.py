@@ -14,7 +14,8 @@ from pathlib import Path
 from emuron.hardware.catalog import chips, instance, instances
 from emuron.hardware.record import figures
 from emuron.planner.measurements import Measurement, read_measurements
-from emuron.planner.validate import Prediction, Predictor, summarize
+from emuron.planner.prediction import Prediction, summarize
+from emuron.planner.validate import Predictor
 
 PAGE = Path(__file__).parent / "accuracy.md"
 

@@ -12,7 +12,8 @@ import typer
 
 from emuron.cli.output import Json, console, print_json, print_table, progress
 from emuron.planner.measurements import Measurement, read_measurements, select_measurements
-from emuron.planner.validate import Prediction, Predictor, summarize
+from emuron.planner.prediction import Prediction, summarize
+from emuron.planner.validate import Predictor
 
 File = Annotated[
     Path, typer.Argument(help="A CSV file of measurements: id, model, instance, batch, seq, ...")

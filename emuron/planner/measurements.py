@@ -37,6 +37,9 @@ class Measurement:
     dtype: str = ""  # of the stored model, as FP32
     autocast: str = ""  # as Matmult-BF16
     remark: str = ""
+    input_tokens: int | None = None  # of each prompt
+    output_tokens: int | None = None  # generated for each
+    weight_dtype: str = ""  # as served, in lower case
 
 
 def read_measurements(path: str | Path) -> tuple[Measurement, ...]:
@@ -102,6 +105,9 @@ def _read_row(where: str, row: Mapping[str | None, object]) -> Measurement:
         dtype=dtype,
         autocast=autocast,
         remark=cells.get("notes", ""),
+        input_tokens=_count(where, cells, "input"),
+        output_tokens=_count(where, cells, "output"),
+        weight_dtype=cells.get("weight_dtype", "").lower(),
     )
 
 

@@ -9,7 +9,8 @@ from emuron.compiler.compile import compile_model
 from emuron.compiler.frontends.zoo import open_model
 from emuron.errors import UsageError
 from emuron.planner.measurements import Measurement
-from emuron.planner.validate import Prediction, Predictor, rank_correlation, summarize
+from emuron.planner.prediction import Prediction, rank_correlation, summarize
+from emuron.planner.validate import Predictor
 
 ROW = Measurement(
     id="c1",
@@ -68,7 +69,7 @@ def test_a_configuration_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> No
         compiled.append(wanted)
         raise UsageError("not compiled in this test")
 
-    monkeypatch.setattr("emuron.planner.validate._compile", record)
+    monkeypatch.setattr("emuron.planner.inference_rows._compile", record)
     predictor = Predictor()
     same = (ROW, replace(ROW, metric="throughput", unit="inferences/s"), replace(ROW, cores=1))
     notes = {predictor.predict(row).note for row in same}
@@ -88,7 +89,7 @@ def test_a_configuration_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> No
         ({"tensor_parallel": 8}, "tensor parallelism over 8 cores is not modelled yet"),
         ({"run_mode": "Model Pipeline"}, "run mode 'Model Pipeline' is not modelled"),
         ({"model": "resnet50", "task": "Image Classification"}, "task: Image Classification"),
-        ({"model": "Llama-2-7b"}, "llama-2-7b generates text"),
+        ({"model": "Llama-2-7b"}, "llama-2-7b, a decoder model, has no latency_p50 to predict"),
         ({"batch": None}, "no batch stated"),
         ({"batch": None, "sequence": None}, "no batch and sequence length stated"),
         ({"sequence": 100_000}, "100000"),

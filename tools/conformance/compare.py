@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from emuron.cli.output import console, print_json, print_table
-from emuron.planner.validate import Summary, error_summary
+from emuron.planner.prediction import Summary, error_summary
 from tools.conformance.records import CaseRecord, read_records
 from tools.conformance.suites import VISIBLE, Options, Suite, read_suites
 from tools.conformance.times import MeasuredTime, best_case, read_times

@@ -25,6 +25,8 @@ _REDUCE_OPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_COLUMNS_MOVED = 16384  # of a row, at once: 64 KiB of float32 on one partition
+
 
 def take(k: KernelContext, table: Placed, index: Placed, out: Placed) -> None:
     """Write out[i, …] = table[index[i], …]: rows gathered by the DMA."""
@@ -244,13 +246,27 @@ def slices(
 
 
 def move(k: KernelContext, x: Placed, out: Placed) -> None:
-    """Copy a value by tiles, whatever its view."""
+    """Copy a value by tiles, whatever its view; from HBM to HBM without a stop on chip."""
     rows, columns = out.view.matrix().shape
-    x = k.reachable(x, columns)
+    direct = not x.on_chip and not out.on_chip and x.dtype == out.dtype
+    x = x if direct else k.reachable(x, columns)
     for row in k.row_tiles(rows, x, out):
-        tile = k.read(x, row, (0, columns))
-        target = k.target(out, row, (0, columns))
-        if target.tensor is out.storage.tensor:
-            nisa.tensor_copy(target, tile, engine="vector")
-            continue
-        k.finish(tile, out, row, (0, columns))
+        for start in range(0, columns, _COLUMNS_MOVED):
+            part = (start, min(_COLUMNS_MOVED, columns - start))
+            if direct and _copy_directly(x, out, row, part):
+                continue
+            tile = k.read(x, row, part)
+            target = k.target(out, row, part)
+            if target.tensor is out.storage.tensor:
+                nisa.tensor_copy(target, tile, engine="vector")
+            else:
+                k.finish(tile, out, row, part)
+
+
+def _copy_directly(x: Placed, out: Placed, rows: Rows, columns: Rows) -> bool:
+    """Let one DMA copy a tile between places in HBM, if each is one pattern."""
+    source, target = x.pattern(rows, columns), out.pattern(rows, columns)
+    if source is None or target is None:
+        return False
+    nisa.dma_copy(target, source)
+    return True
