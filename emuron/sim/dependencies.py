@@ -65,7 +65,7 @@ class _Scheduler:
         return nodes
 
     def _iteration(self, loop: SiteLoop, number: int) -> list[Node]:
-        self._tracker.counters[loop.index] = number
+        self._tracker.begin_iteration(loop.index, number)
         return self.run(loop.body)
 
     def _loop(self, loop: SiteLoop) -> list[Node]:

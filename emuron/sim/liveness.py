@@ -25,7 +25,7 @@ class Life:
     first: int
     last: int
     group: str
-    outer_loop: Span | None  # the outermost loop around all accesses
+    loops: tuple[Span, ...]  # around all accesses, the outermost first
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +117,7 @@ class _Walk:
             name = groups[group] if groups else ""
             accesses = self._in_loops.get(number)
             if accesses is None:
-                yield Life(tensors[number], first, last, name, None)
+                yield Life(tensors[number], first, last, name, ())
                 continue
             if last >= 0:
                 accesses.spans[()] = (first, last)
@@ -140,7 +140,7 @@ class _Walk:
             min(first for first, _ in spans),
             max(last for _, last in spans),
             group,
-            self._loops[common[0]] if common else None,
+            tuple(self._loops[loop] for loop in common),
         )
 
 

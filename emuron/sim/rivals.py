@@ -16,8 +16,8 @@ Placed = tuple[Life, int, int]  # with its first byte and its end
 def set_rivals(regions: Sequence[list[Placed]]) -> None:
     """Set the `rivals` of placed tensors, given by memory and in the order of their lives.
 
-    That is each tensor with the one before it on a byte, the last with the first (for programs run
-    again and again), and within a loop all that share bytes.
+    That is each tensor with the one before it on a byte, and the last with the first of every loop
+    and of the program, which may run again. Tensors further apart wait through those between.
     """
     tensors = [life.tensor for local in regions for life, _, _ in local]
     count, start = len(tensors), 0
@@ -47,20 +47,16 @@ def _pairs(local: list[Placed]) -> Iterator[tuple[Column, Column]]:
     for part in tenancies(start, end):
         yield part.tenant[part.follows - 1], part.tenant[part.follows]
         yield part.tenant[part.opens], part.tenant[part.closes]
-    in_loops = list(_pairs_in_loops(local))
-    if in_loops:
-        one, other = np.array(in_loops, np.int64).T
-        yield one, other
+    for inside in _by_loop(local):
+        for part in tenancies(start[inside], end[inside]):
+            yield inside[part.tenant[part.opens]], inside[part.tenant[part.closes]]
 
 
-def _pairs_in_loops(local: list[Placed]) -> Iterator[tuple[int, int]]:
+def _by_loop(local: list[Placed]) -> Iterator[Column]:
+    """Yield, for each loop, the numbers of the tensors that live inside it."""
     by_loop: dict[tuple[int, int], list[int]] = {}
     for number, (life, _, _) in enumerate(local):
-        if life.outer_loop is not None:
-            by_loop.setdefault(life.outer_loop, []).append(number)
-    for together in by_loop.values():
-        active: list[int] = []
-        for number in sorted(together, key=lambda number: local[number][1]):
-            active = [other for other in active if local[other][2] > local[number][1]]
-            yield from ((other, number) for other in active)
-            active.append(number)
+        for loop in life.loops:
+            by_loop.setdefault(loop, []).append(number)
+    for numbers in by_loop.values():
+        yield np.array(numbers, np.int64)

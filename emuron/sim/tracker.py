@@ -105,6 +105,11 @@ class Tracker:
         self._s[at.FREE] = size
         self._s[at.SPARE] += count
 
+    def begin_iteration(self, index: LoopIndex, number: int) -> None:
+        """Say that what is visited next is an iteration of a loop."""
+        self.counters[index] = number
+        self._s[at.TURNED] = self._s[at.CLOCK]
+
     def seen_copy(self) -> Seen:
         """Return a copy of the latest position that each queue has waited for in each other."""
         first = self._s[at.SEEN]
@@ -203,7 +208,8 @@ def _state(sites: Sites) -> Column:
         state[pointer] = start
         start += size
     state[state[at.ISSUED] : state[at.ISSUED] + queues] = 0
-    state[at.QUEUES], state[at.FREE], state[at.SPARE], state[at.CLOCK] = queues, -1, 0, 0
+    state[at.QUEUES], state[at.FREE], state[at.SPARE] = queues, -1, 0
+    state[at.CLOCK], state[at.TURNED] = 0, 0
     names = sites.queue_names
     state[at.IN_ORDER] = names.index("tensor") if "tensor" in names else -1
     return state

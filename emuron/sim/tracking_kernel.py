@@ -40,7 +40,8 @@ READERS = 6  # of each cell: pointer to its first reader, -1 if none
 FREE = 7  # pointer to the first free reader
 SPARE = 8  # number of free readers
 CLOCK = 9  # instructions visited
-HEAD = 10
+TURNED = 10  # clock when an iteration of a loop last began
+HEAD = 11
 
 # A tensor with rivals in the state.
 TOUCHED = 0  # clock at its last access
@@ -84,11 +85,16 @@ def require(p: Ints, s: Ints, e: Ints, access: int, queue: int) -> None:
 
 
 def require_rivals(p: Ints, s: Ints, tensor: int, queue: int) -> None:
-    """Add the last accesses of tensors that had the bytes of a written one before."""
+    """Add the last accesses of tensors that had the bytes of a written one before.
+
+    Between two accesses of a tensor none touches its rivals, unless an iteration begins.
+    """
     need, queues = s[NEED], s[QUEUES]
     looked = tensor + LAST + queues + queue
     since = s[looked]
     s[looked] = s[CLOCK]
+    if since > s[TURNED]:
+        return
     for entry in range(s[tensor + RIVALS], s[tensor + RIVALS_END]):
         rival = p[entry]
         if s[rival + TOUCHED] >= since:
