@@ -48,14 +48,12 @@ def compare(
     names = [instance(name).name for name in _listed(on, "--on")]
     batches = [_count(text) for text in _listed(batch, "--batch")]
     options: dict[str, Any] = {"sequence": seq, "task": task, "tp": tp}
-    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
+    options |= {"autocast": autocast, "autocast_type": autocast_type}
     found: list[Candidate] = []
     with progress() as bar:
         steps = bar.add_task(f"Compiling {model}", total=len(names) * len(batches))
         for candidate in candidates_of(
-            lambda name, size: compiled(
-                model, weights=False, on=name, batch=size, **options, **casts
-            ),
+            lambda on, batch: compiled(model, weights=False, on=on, batch=batch, **options),
             names,
             batches,
         ):

@@ -221,7 +221,7 @@ class CompiledModel:
 
     def _memory_over_program(self, trace: Trace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return the bytes held on chip along the program's text, stretched over the run."""
-        if len(self.executable.parts) > 1:
+        if len(self.executable.parts) > 1 or not self.executable.programs:
             return {}  # the rows of several programs have no common scale
         partitions = self.instance.chip.core.partitions
         usage = self.executable.programs[0].placement.usage
@@ -332,10 +332,14 @@ def host_warnings(ops: tuple[HostOp, ...]) -> tuple[str, ...]:
     for op in ops:
         places.setdefault((op.name, op.reason), []).append(op.place)
     return tuple(
-        f"{name} runs on the host, {len(at)} times ({', '.join(dict.fromkeys(at[:_PLACES]))}"
+        f"{name} runs on the host, {_times(len(at))} ({', '.join(dict.fromkeys(at[:_PLACES]))}"
         f"{' …' if len(at) > _PLACES else ''}): {reason}."
         for (name, reason), at in places.items()
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def compile_model(

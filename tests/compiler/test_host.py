@@ -14,6 +14,7 @@ from emuron.compiler.evaluate import Evaluator
 from emuron.compiler.frontends.hf import HFModel
 from emuron.compiler.graph import Array, Graph, Node, Op, TensorType, verify
 from emuron.compiler.ops import Autocast, EvalContext, GraphBuilder
+from emuron.compiler.ops.shaping import Permute
 from emuron.compiler.passes.partition import partition
 from emuron.compiler.pipeline import CompileOptions, compile_graph, optimize
 from emuron.errors import UnsupportedOpError
@@ -61,7 +62,7 @@ def chain(layers: int) -> Graph:
         with b.scope(f"layer.{layer}"), b.at(f"model.py:{10 + layer}"):
             w = random.normal(size=(16, 16)).astype(np.float32)
             weight = b.parameter(f"w{layer}", TensorType((16, 16), float32), lambda w=w: w)
-            x = b.one(Unplaceable(), b.permute(b.linear(x, weight), 0, 1))
+            x = b.one(Unplaceable(), b.one(Permute((0, 1)), b.linear(x, weight)))
     b.output("y", x)
     return b.finish()
 
@@ -159,3 +160,12 @@ def test_outputs_that_nothing_computes_leave_a_graph_in_parts() -> None:
     for name, expected in model.run(given).items():
         found = model.run(given, fidelity="instruction")[name]
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_graph_wholly_on_the_host_is_timed_and_reported() -> None:
+    b = GraphBuilder("host")
+    b.output("y", b.one(Unplaceable(), b.input("x", TensorType((4, 16), float32))))
+    model = compile_model(b.finish())
+    assert model.summary()["ops_on_device"] == 0
+    (warning,) = model.report().warnings
+    assert "tanh runs on the host, once" in warning
