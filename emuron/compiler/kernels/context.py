@@ -248,13 +248,18 @@ class KernelContext:
         own = value.pattern(rows, columns)
         if own is not None and value.on_chip:
             return own
-        source = self.spill(value)
         tile = self.sbuf((rows[1], columns[1]), value.dtype, name)
+        self.load(tile, self.spill(value), rows, columns)
+        return tile
+
+    def load(
+        self, tile: NkiTensor, source: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+    ) -> None:
+        """Bring rows and columns of a value in HBM into a tile of its dtype."""
         for start, count in _pieces(source.view.matrix().dims[0], rows):
             pattern = source.pattern((start, count), columns)
             assert pattern is not None, (source.view, rows, columns)
             nisa.dma_copy(tile[start - rows[0] : start - rows[0] + count], pattern)
-        return tile
 
     def spill(self, value: Placed) -> Placed:
         """Return the value in HBM, stored once however often it is asked for."""
@@ -364,10 +369,16 @@ class KernelContext:
         Element [p, b, r] is value[row r, column 128·b + p] rounded to `dtype`, as a contraction
         over the columns needs it. Kept for the next kernel that asks.
         """
+        return self.kept(value, rows, dtype, lambda: self._transpose(value, rows, dtype))
+
+    def kept(
+        self, value: Placed, rows: Rows, dtype: DType, make: Callable[[], NkiTensor]
+    ) -> NkiTensor:
+        """Return transposed rows made before, or those that `make` makes now."""
         key = (value.storage.tensor, str(value.view), str(rows), dtype)
         found = self._transposed.pop(key, None)
         if found is None:
-            found = self._transpose(value, rows, dtype)
+            found = make()
         self._transposed[key] = found
         while sum(t.tensor.partition_bytes for t in self._transposed.values()) > _KEPT_BYTES:
             if len(self._transposed) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emuron.compiler.kernels import folding
 from emuron.compiler.kernels.context import KernelContext, Placed, nisa
 from emuron.isa.affine import Index
 from emuron.nki.tensor import NkiTensor
@@ -53,6 +54,8 @@ def scalar(
     k: KernelContext, x: Placed, op: str, number: float, out: Placed, reverse: bool = False
 ) -> None:
     """Write x op number (number op x with `reverse`)."""
+    if folding.is_folded(out):
+        x, out = folding.folded(k, x), folding.folded(k, out)
     x = k.reachable(x, out.view.matrix().shape[1])
     for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
@@ -68,6 +71,8 @@ def binary(k: KernelContext, x: Placed, y: Placed, op: str, out: Placed) -> None
     if x.immediate is not None:
         scalar(k, y, op, x.immediate, out, reverse=True)
         return
+    if folding.is_folded(out):
+        x, y, out = (folding.folded(k, value) for value in (x, y, out))
     width = out.view.matrix().shape[1]
     x, y = k.reachable(x, width), k.reachable(y, width)
     for rows, columns in tiles(k, out, x, y):

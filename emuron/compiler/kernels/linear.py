@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from emuron.compiler.kernels import folding
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Index
@@ -86,7 +87,7 @@ def linear(
     `weight` is packed and already of the dtype in which the product is taken; x is rounded to it.
     """
     rows = x.view.matrix().shape[0]
-    x = k.reachable(x, packing.inputs)
+    x = x if folding.is_folded(x) else k.reachable(x, packing.inputs)
     if epilogue.added is not None:
         epilogue = replace(epilogue, added=k.reachable(epilogue.added, packing.outputs))
     dtype = weight.dtype
@@ -115,12 +116,19 @@ def _part(
     part: Rows,
 ) -> None:
     """Write all columns of a range of rows, whose transpose stays on chip."""
-    moved = k.transposed(x, part, weight.dtype)
+    moved = _turned(k, x, part, weight.dtype)
     full, rest = divmod(packing.outputs, packing.columns)
     for group in k.loop(full, unroll=2, name="group"):
         _group(k, moved, weight, packing, (group, packing.columns), epilogue, out, part)
     if rest:
         _group(k, moved, weight, packing, (full, rest), epilogue, out, part)
+
+
+def _turned(k: KernelContext, x: Placed, part: Rows, dtype: DType) -> NkiTensor:
+    """Return a range of rows with their columns on partitions, kept for the next layer."""
+    if not folding.is_folded(x):
+        return k.transposed(x, part, dtype)
+    return k.kept(x, part, dtype, lambda: folding.transposed(k, x, dtype))
 
 
 def _group(
@@ -180,7 +188,7 @@ class _Streamed:
             self._part((full * step, rest))
 
     def _part(self, part: tuple[Index, int]) -> None:
-        moved = self.k.transposed(self.x, part, self.weight.dtype)
+        moved = _turned(self.k, self.x, part, self.weight.dtype)
         full, rest = divmod(self.packing.outputs, self.packing.columns)
         for group in self.k.loop(full, unroll=2, name="group"):
             self._group(moved, (group, self.packing.columns), part)

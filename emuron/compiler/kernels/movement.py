@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from emuron.compiler.kernels import folding
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.view import LogicalView
 from emuron.nki.tensor import NkiTensor
@@ -247,6 +248,8 @@ def slices(
 
 def move(k: KernelContext, x: Placed, out: Placed) -> None:
     """Copy a value by tiles, whatever its view; from HBM to HBM without a stop on chip."""
+    if folding.is_folded(out):
+        x, out = folding.folded(k, x), folding.folded(k, out)
     rows, columns = out.view.matrix().shape
     direct = not x.on_chip and not out.on_chip and x.dtype == out.dtype
     x = x if direct else k.reachable(x, columns)
@@ -255,12 +258,13 @@ def move(k: KernelContext, x: Placed, out: Placed) -> None:
             part = (start, min(_COLUMNS_MOVED, columns - start))
             if direct and _copy_directly(x, out, row, part):
                 continue
-            tile = k.read(x, row, part)
             target = k.target(out, row, part)
-            if target.tensor is out.storage.tensor:
-                nisa.tensor_copy(target, tile, engine="vector")
+            if target.tensor is not out.storage.tensor:
+                k.finish(k.read(x, row, part), out, row, part)
+            elif not x.on_chip and x.dtype == out.dtype:
+                k.load(target, x, row, part)
             else:
-                k.finish(tile, out, row, part)
+                nisa.tensor_copy(target, k.read(x, row, part), engine="vector")
 
 
 def _copy_directly(x: Placed, out: Placed, rows: Rows, columns: Rows) -> bool:

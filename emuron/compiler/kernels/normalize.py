@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from emuron.compiler.kernels import folding
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, columns_of, nisa
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
@@ -51,6 +52,9 @@ def rms_norm(
 ) -> None:
     """Write x·rsqrt(Σx²·(1/n) + epsilon)·weight."""
     rows, columns = x.view.matrix().shape
+    if folding.folds(rows, columns):
+        _folded_rms_norm(k, x, weight, out, epsilon)
+        return
     x = k.reachable(x, columns)
     line = _line(k, weight, rows, columns)
     shift = k.filled(epsilon, 1)
@@ -73,6 +77,32 @@ def rms_norm(
         k.finish(target, out, part, (0, columns))
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
+
+
+def _folded_rms_norm(
+    k: KernelContext, x: Placed, weight: Placed | None, out: Placed, epsilon: float
+) -> None:
+    """Write few wide rows: each partition sums its 128 squares, then the blocks of a row."""
+    rows, columns = folding.matrix_of(x.shape)
+    blocks = columns // folding.WIDTH
+    x, target = folding.folded(k, x), folding.folded(k, out)
+    line = None if weight is None else folding.repeated(k.spill(weight), rows)
+    shift = k.filled(epsilon, 1)
+    for part in folding.parts(rows, columns):
+        count, span = part[1], (0, folding.WIDTH)
+        tile = k.read(x, part, span)
+        squares = k.sbuf((count, folding.WIDTH), float32)
+        partial, scale = (k.sbuf((count, 1), float32) for _ in range(2))
+        nisa.tensor_tensor(squares, tile, tile, "multiply")
+        nisa.tensor_reduce(partial, "add", squares, 1)
+        total = folding.sum_of_rows(k, partial, blocks)
+        nisa.activation(scale, "rsqrt", total, bias=shift[:count], scale=1.0 / columns)
+        lines = [None if line is None else k.read(line, part, span, "weight")]
+        written = k.target(target, part, span)
+        steps = _steps(k, written, lines)
+        nisa.tensor_scalar(steps[0], tile, "multiply", scale)
+        _affine(steps, lines, count, span)
+        k.finish(written, target, part, span)
 
 
 def softmax(k: KernelContext, x: Placed, out: Placed) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emuron.compiler.graph import Array, Op, TensorType
-from emuron.compiler.kernels import normalize
+from emuron.compiler.kernels import folding, normalize
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
 from emuron.isa.normalization import mean_and_variance
+from emuron.numerics.backend import Backend
 from emuron.numerics.dtypes import float32
 
 BN_STATS_MOST_ELEMENTS = 512
@@ -102,13 +103,25 @@ class LayerNorm(_Normalization):
         return (b.reshape(y, tuple(x.shape)),)
 
 
+def _sum_of_squares(b: Backend, x: Array) -> Array:
+    rows, columns = folding.matrix_of(tuple(x.shape))
+    squares = b.multiply(x, x)
+    if not folding.folds(rows, columns):
+        return b.sum(squares, axis=-1, keepdims=True)
+    blocks = columns // folding.WIDTH
+    partial = b.sum(b.reshape(squares, (rows, blocks, folding.WIDTH)), axis=-1, keepdims=False)
+    ones = b.full((blocks, 1), 1.0, float32)
+    return b.reshape(b.matmul_chunked(partial, ones), (*x.shape[:-1], 1))
+
+
 @op("rms_norm")
 @dataclass(frozen=True, slots=True)
 class RmsNorm(_Normalization):
     """y = x / sqrt(mean(x * x) + epsilon) * weight over the last dimension.
 
     float32 throughout: s = sum(x * x) of the row;  r = rsqrt(s * (1 / n) + epsilon);
-    y = (x * r) * weight; one rounding.
+    y = (x * r) * weight; one rounding. Of few wide rows (`kernels.folding`) s is the sum, as a
+    product with ones, of the sums of each 128 columns.
     """
 
     def lower(
@@ -122,7 +135,7 @@ class RmsNorm(_Normalization):
         """Return the scaled rows."""
         b = ev.backend
         x = arrays[0]
-        s = b.sum(b.multiply(x, x), axis=-1, keepdims=True)
+        s = _sum_of_squares(b, x)
         r = b.rsqrt(b.add(b.multiply(s, 1.0 / x.shape[-1]), self.epsilon))
         y = b.multiply(x, r)
         if len(arrays) > 1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emuron.compiler.graph import Block, Graph, Node, Value
-from emuron.compiler.kernels import elementwise, movement
+from emuron.compiler.kernels import elementwise, folding, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.view import LogicalView
 from emuron.compiler.ops import Autocast
@@ -25,6 +25,9 @@ from emuron.trace.pass_record import PassRecord
 
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
+
+FOLDING = frozenset({"add", "all_reduce", "rms_norm"})
+"""Operators whose kernels write folded values: those of a decoder's stream of features."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +75,7 @@ class _Lowering:
         self.counts: Counter[str] = Counter()
         self.turns = 1  # of the graph's layers that the body being written stands for
         self.position = {node: i for i, node in enumerate(graph.nodes)}
+        self.producer = {v: node for node in graph.nodes for v in node.outputs}
         self.aliases = {graph.outputs[o]: graph.inputs[i] for o, i in graph.aliases.items()}
 
     def run(self) -> Lowered:
@@ -152,12 +156,18 @@ class _Lowering:
         if (
             dense
             and placed.dtype == self.residency.stored_dtype(like)
+            and folding.is_folded(placed) == self._is_to_fold(like)
             and not self.bound.is_given(value)
         ):
             return placed
-        made = self._new(like, "layer_in")
+        made = self._new(like, "layer_in", self.producer[like].op.name)
         movement.move(self.k, placed, made)
         return made
+
+    def _is_to_fold(self, value: Value) -> bool:
+        """Tell whether a value, if it lies on chip, is folded."""
+        wide = folding.folds(*folding.matrix_of(value.shape))
+        return wide and self.producer[value].op.name in FOLDING
 
     def _twin(self, placed: Placed, block: Block, entering: Value, leaving: Value) -> Placed:
         """Return the buffer in which a layer leaves what the next one enters with.
@@ -267,7 +277,8 @@ class _Lowering:
     def _new(self, value: Value, name: str, op: str = "") -> Placed:
         """Return a new value in SBUF if the budget allows, else in HBM.
 
-        What attention and rope write, [B, H, S, D], lies as [B, S, H, D], as linear layers read it.
+        What attention and rope write, [B, H, S, D], lies as [B, S, H, D], as linear layers read it;
+        few wide rows that sums and norms write are folded.
         """
         dtype = self.residency.stored_dtype(value)
         shape = value.shape
@@ -275,6 +286,8 @@ class _Lowering:
         if swap:
             batch, heads, length, size = shape
             shape = (batch, length, heads * size)
+        if op in FOLDING and folding.folds(*folding.matrix_of(shape)):
+            shape = (prod(shape) // folding.WIDTH, folding.WIDTH)
         needed = self.residency.bytes_of(shape, dtype)
         reachable = _tiles_start_legally(op, value.shape)
         rows, columns = prod(shape[:-1]), shape[-1] if shape else 1
