@@ -139,9 +139,10 @@ class GraphBuilder(NetworkBuilder):
         block: int = 0,
         low: float | None = None,
         high: float | None = None,
+        exact: bool = False,
     ) -> Value:
         """X / scale rounded, plus zero point, saturated to `to` or to low..high."""
-        op = quantize.Quantize(dtype(to), axis, block, low, high)
+        op = quantize.Quantize(dtype(to), axis, block, low, high, exact)
         return self.one(op, x, scale, *(o for o in (zero_point,) if o is not None))
 
     def dequantize(

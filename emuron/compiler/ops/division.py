@@ -50,17 +50,22 @@ def _c_remainder(ev: EvalContext, x: Array, y: Array) -> Array:
 @op("div")
 @dataclass(frozen=True, slots=True)
 class Division(Binary):
-    """z = x / y: of real numbers x * (1 / y), as reciprocals are cheaper than divisions.
+    """z = x / y: of real numbers x * (1 / y), which is cheaper, or with `exact` the
+    nearest float32.
 
     Of integers the quotient without its fraction, exact up to 2**24; divided by 0 it gives 0.
     """
 
+    exact: bool = False
+
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
-        """Write a reciprocal and a product, or the exact quotient of integers."""
+        """Write a reciprocal and a product, one division, or the quotient of integers."""
         if outputs[0].dtype.is_integer:
             formulas.lower(k, _quotient, inputs, outputs[0])
+        elif self.exact:
+            elementwise.binary(k, inputs[0], inputs[1], "divide", outputs[0])
         else:
             elementwise.divide(k, inputs[0], inputs[1], outputs[0])
 
@@ -70,7 +75,7 @@ class Division(Binary):
         x, y = arrays
         if ev.types[0].dtype.is_integer:
             return (b.divide(b.subtract(x, _c_remainder(ev, x, y)), y),)
-        return (b.multiply(x, b.reciprocal(y)),)
+        return (b.divide(x, y) if self.exact else b.multiply(x, b.reciprocal(y)),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -78,6 +83,7 @@ class Division(Binary):
         whole = TensorType((5, 16), int32)
         return (
             *(Example(cls(), (t, t), ((-2.0, 2.0), (0.5, 2.0))) for t in _REALS),
+            *(Example(cls(exact=True), (t, t), ((-2.0, 2.0), (0.5, 2.0))) for t in _REALS),
             Example(cls(), (whole, whole), ((-50, 50), (1, 7))),
         )
 

@@ -73,9 +73,9 @@ class ElementwiseBuilder(NodeBuilder):
         """X * y."""
         return self.binary(binary.Mul(), x, y)
 
-    def div(self, x: Operand, y: Operand) -> Value:
-        """X / y."""
-        return self.binary(division.Division(), x, y)
+    def div(self, x: Operand, y: Operand, *, exact: bool = False) -> Value:
+        """X / y, the nearest float32 if `exact`."""
+        return self.binary(division.Division(exact), x, y)
 
     def maximum(self, x: Operand, y: Operand) -> Value:
         """Elementwise larger of x and y."""

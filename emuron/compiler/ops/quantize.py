@@ -67,18 +67,22 @@ class Quantize(_Quantization):
     """y = x / scale, rounded to the nearest integer (halves to even), plus zero_point, saturated.
 
     To a float `dtype` there is no zero point, and its own rounding. `low` and `high` narrow the
-    range: 4-bit numbers are int8 from -8 to 7. NaN becomes 0 in an integer.
+    range: 4-bit numbers are int8 from -8 to 7. NaN becomes 0 in an integer. The quotient is x times
+    the reciprocal of scale, as PyTorch has it, or with `exact` the division of ONNX: they differ
+    where it lies half way between integers.
     """
 
     low: float | None = None
     high: float | None = None
+    exact: bool = False
 
     def decompose(self, b: GraphBuilder, *operands: Value) -> tuple[Value, ...]:
         """Return quotient, rounding, zero point, clamp and cast, float32 up to the cast."""
         x, scale, zero = self._operands(operands)
         require_float(x.type, "x")
         to = dtype(self.dtype)
-        y = b.div(b.cast(x, float32), self._spread(b, scale, x.type))
+        scales = self._spread(b, scale, x.type)
+        y = b.div(b.cast(x, float32), scales, exact=self.exact)
         if to.is_integer:
             y = b.apply("round", y)
             if zero is not None:
@@ -96,6 +100,7 @@ class Quantize(_Quantization):
             Example(cls(int8), (x, one), wide),
             Example(cls(uint8, axis=1), (x, scales, zero), (*wide, (100, 140))),
             Example(cls(int8, axis=1, block=4), (x, TensorType((3, 3), float32)), wide),
+            Example(cls(int8, exact=True), (x, one), wide),
             Example(cls(int8, low=-8, high=7), (x.with_dtype(bfloat16), one), wide),
             Example(cls(float8_e4m3), (x, one), ((-2.0, 2.0), (0.01, 0.02))),
         )

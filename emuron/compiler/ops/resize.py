@@ -34,6 +34,7 @@ _ROUNDINGS: dict[str, Callable[[float], int]] = {
 class Taps:
     """Output o of one dimension is Σ over t of weights[o, t]·x[places[o, t]], t in order."""
 
+    size: int
     places: np.ndarray
     weights: np.ndarray
 
@@ -45,7 +46,7 @@ class Taps:
     @property
     def changes_nothing(self) -> bool:
         """Whether the outputs are all inputs in order."""
-        return self.copies and np.array_equal(self.places[:, 0], np.arange(len(self.places)))
+        return self.copies and np.array_equal(self.places[:, 0], np.arange(self.size))
 
 
 @op("resize")
@@ -112,14 +113,15 @@ class Resize(Op):
         for output, row in enumerate(rows):
             places[output] = [*(p for p, _ in row), *[row[-1][0]] * (longest - len(row))]
             weights[output, : len(row)] = [w for _, w in row]
-        return Taps(places, weights)
+        return Taps(size, places, weights)
 
     def _place(self, output: int, size: int, outputs: int, scale: float) -> float:
         """Return the coordinate in x that an output stands for."""
         exact = outputs == size * scale
         over = size / outputs if exact else 1 / scale
         if self.coordinates == "align_corners":
-            return output * (size - 1) / (outputs - 1) if outputs > 1 else 0.0
+            last = (outputs if exact else size * scale) - 1
+            return output * (size - 1) / last if outputs > 1 else 0.0
         if self.coordinates == "asymmetric":
             return output * size / outputs if exact else output / scale
         if self.coordinates == "pytorch_half_pixel" and outputs == 1:
@@ -173,6 +175,7 @@ class Resize(Op):
             Example(cls((9, 4), "linear", "align_corners"), (narrow,)),
             Example(cls((12,), "linear", "pytorch_half_pixel"), (narrow,)),
             Example(cls((8, 8), "cubic", "half_pixel"), (x,)),
+            Example(cls((1, 3), "nearest", "asymmetric", "floor"), (x,)),
             Example(cls((3, 2), "linear", antialias=True, exclude_outside=True), (x,)),
             Example(cls((3, 7), "cubic", "asymmetric", exclude_outside=True), (narrow,)),
         )
