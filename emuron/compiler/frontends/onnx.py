@@ -12,8 +12,7 @@ from emuron.compiler.frontends.onnx_import import GraphImporter
 from emuron.compiler.frontends.onnx_inputs import input_types
 from emuron.compiler.frontends.onnx_read import DAMAGE, read_model
 from emuron.compiler.graph import Graph
-from emuron.compiler.passes.clean import drop_dead_nodes
-from emuron.compiler.passes.match_composites import match_composites
+from emuron.compiler.passes.recognize import recognize
 from emuron.errors import ModelFileError
 
 
@@ -50,4 +49,4 @@ def to_graph(
         graph = importer.b.finish()
     except DAMAGE as error:
         raise ModelFileError(f"{file.name} makes no sense: {error}") from error
-    return drop_dead_nodes(match_composites(drop_dead_nodes(graph)))
+    return recognize(graph)

@@ -14,9 +14,8 @@ from emuron.compiler.frontends.onnx_read import stored
 from emuron.compiler.frontends.onnx_types import dtype_of
 from emuron.compiler.graph import Op, Value
 from emuron.compiler.ops import GraphBuilder
-from emuron.compiler.ops.creation import Iota
 from emuron.errors import ModelFileError, UnsupportedOpError
-from emuron.numerics.dtypes import DType, int32
+from emuron.numerics.dtypes import DType
 
 
 class NotWholeError(UnsupportedOpError):
@@ -48,7 +47,6 @@ class Call:
 
     store: OperandStore
     kind: str
-    opset: int
     attributes: Mapping[str, Any]
     operands: Sequence[Operand | None]
     results: Sequence[str]
@@ -112,13 +110,14 @@ class Call:
         if data is None:
             inputs = self.store.inputs_behind(found)
             listed = ", ".join(repr(name) for name in inputs)
+            why = (
+                f"depends on the input {listed}; bind it as a constant"
+                if inputs
+                else ("is computed from weights")
+            )
             raise UnknownDataError(
                 f"operand {index} ({found.name!r}) must be known when the model is compiled, but "
-                + (
-                    f"depends on the input {listed}; bind it as a constant"
-                    if inputs
-                    else "is a weight"
-                ),
+                f"{why}",
                 inputs,
             )
         return data
@@ -156,12 +155,6 @@ class Call:
         if to.kind == "bool" and x.type.dtype.kind != "bool":
             return self.b.compare("ne", x, 0)
         return self.b.cast(x, to)
-
-    def backwards(self, x: Value, axis: int) -> Value:
-        """Return x in reverse order along a dimension."""
-        size = x.shape[axis]
-        places = self.b.one(Iota((size,), 0, int32, size - 1, -1))
-        return self.b.take(x, places, axis)
 
     def one(self, op: Op, *operands: Value) -> Value:
         """Append a node of one output."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from emuron.compiler.frontends.onnx_call import Call, onnx_op
 from emuron.compiler.frontends.onnx_math import truncated, wrapped
-from emuron.compiler.frontends.onnx_types import LIMITS, WIDE
+from emuron.compiler.frontends.onnx_types import LIMITS, WIDE, storage_of
 from emuron.compiler.graph import Value
 from emuron.compiler.ops.bits import Bitcast
 from emuron.errors import ModelFileError, UnsupportedOpError
@@ -21,8 +21,12 @@ def _cast(c: Call) -> Value:
 
 
 @onnx_op("CastLike")
-def _cast_like(c: Call) -> Value:
-    return cast_to(c, c.element(1))
+def _cast_like(c: Call) -> Value | np.ndarray:
+    known, element = c.data(0), c.element(1)
+    plain = c.dtype(element) not in _EXACT_SATURATION and element not in LIMITS
+    if known is not None and not c.operand(0).is_weight and plain:
+        return known.astype(storage_of(element))
+    return cast_to(c, element)
 
 
 def cast_to(c: Call, element: int) -> Value:

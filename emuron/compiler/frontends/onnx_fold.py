@@ -12,7 +12,6 @@ import numpy as np
 from emuron.errors import ModelFileError, missing_extra
 
 try:
-    from onnx.helper import make_node
     from onnx.reference import ReferenceEvaluator
 except ImportError as error:
     raise missing_extra(error, "Reading an ONNX model") or error from error
@@ -27,7 +26,7 @@ _ELEMENTWISE = frozenset(
         *("Abs", "Add", "And", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"),
         *("Ceil", "Cos", "Div", "Equal", "Exp", "Floor", "Greater", "GreaterOrEqual", "IsInf"),
         *("IsNaN", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or"),
-        *("Pow", "Reciprocal", "Round", "Sign", "Sin", "Sqrt", "Sub", "Where", "Xor"),
+        *("Pow", "Reciprocal", "Relu", "Round", "Sign", "Sin", "Sqrt", "Sub", "Where", "Xor"),
     }
 )
 """The result has the common shape of the operands."""
@@ -133,9 +132,8 @@ def fold(node: Any, kind: str, attributes: Mapping[str, Any], arrays: Arrays) ->
     if _RESULT_ELEMENTS[kind](arrays, attributes) > MOST_FOLDED_ELEMENTS:
         return None
     feeds = {name: a for name, a in zip(node.input, arrays, strict=True) if name}
-    resolved = make_node(kind, node.input, node.output, **attributes)
     with np.errstate(all="ignore"):
-        found = ReferenceEvaluator(resolved).run(None, feeds)
+        found = ReferenceEvaluator(node).run(None, feeds)
     if not all(isinstance(result, np.ndarray | np.generic) for result in found):
         raise ModelFileError(f"{kind} gives no tensors")
     return [np.asarray(result) for result in found]

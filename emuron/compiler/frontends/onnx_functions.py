@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from emuron.compiler.frontends.onnx_operand import Operand
@@ -12,7 +13,7 @@ from emuron.errors import missing_extra
 
 try:
     import onnx
-    from onnx.helper import get_attribute_value, make_tensor_type_proto
+    from onnx.helper import make_tensor_type_proto
 except ImportError as error:
     raise missing_extra(error, "Reading an ONNX model") or error from error
 
@@ -33,7 +34,7 @@ def local_functions(model: Any) -> dict[tuple[str, str], Body]:
         (plain_domain(f.domain), f.name): Body(
             f,
             {**opsets, **opsets_of(f.opset_import)},
-            {a.name: get_attribute_value(a) for a in f.attribute_proto},
+            {a.name: a for a in f.attribute_proto},
         )
         for f in model.functions
     }
@@ -58,11 +59,30 @@ def body_of(
     proto = onnx.FunctionProto()
     proto.ParseFromString(content)
     defaults = {
-        name: get_attribute_value(a.default_value)
-        for name, a in schema.attributes.items()
-        if a.default_value.type
+        name: a.default_value for name, a in schema.attributes.items() if a.default_value.type
     }
     return Body(proto, {**opsets, **opsets_of(proto.opset_import)}, defaults)
+
+
+@cache
+def is_read_as_in(kind: str, opset: int, newer: int) -> bool:
+    """Whether what an operator set writes means the same in a newer one.
+
+    So it does if the newer form has all its operands and attributes, with the same defaults.
+    """
+    try:
+        old, new = (onnx.defs.get_schema(kind, version, "") for version in (opset, newer))
+    except onnx.defs.SchemaError:
+        return False
+    defaults = {n: a.default_value.SerializeToString() for n, a in new.attributes.items()}
+    return not new.deprecated and (
+        len(old.inputs) <= len(new.inputs)
+        and len(old.outputs) <= len(new.outputs)
+        and all(
+            defaults.get(n) == a.default_value.SerializeToString()
+            for n, a in old.attributes.items()
+        )
+    )
 
 
 def _content(

@@ -4,34 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 # The handlers register themselves when their modules are imported.
-from emuron.compiler.frontends import onnx_casts as _casts
-from emuron.compiler.frontends import onnx_math as _math
-from emuron.compiler.frontends import onnx_moves as _moves
-from emuron.compiler.frontends import onnx_sums as _sums
+from emuron.compiler.frontends import (
+    onnx_attention,
+    onnx_casts,
+    onnx_flow,
+    onnx_indexed,
+    onnx_math,
+    onnx_moves,
+    onnx_norms,
+    onnx_quantized,
+    onnx_recurrent,
+    onnx_sums,
+    onnx_windows,
+)
 from emuron.compiler.frontends.onnx_call import TABLE, Call, NotWholeError, UnknownDataError
 from emuron.compiler.frontends.onnx_fold import fold, is_foldable
-from emuron.compiler.frontends.onnx_functions import Body, body_of, local_functions
+from emuron.compiler.frontends.onnx_frame import Frame, attributes_of
+from emuron.compiler.frontends.onnx_functions import Body, body_of, is_read_as_in, local_functions
 from emuron.compiler.frontends.onnx_names import described, scope_of
 from emuron.compiler.frontends.onnx_operand import MOST_VALUE_BYTES, Operand, OperandStore
-from emuron.compiler.frontends.onnx_read import DAMAGE, OnnxFile, opsets_of, plain_domain, stored
+from emuron.compiler.frontends.onnx_read import (
+    DAMAGE,
+    FULL_OPSET,
+    OnnxFile,
+    opsets_of,
+    plain_domain,
+    stored,
+)
 from emuron.compiler.frontends.onnx_types import dtype_of
 from emuron.compiler.graph import TensorType, Value
 from emuron.compiler.ops import GraphBuilder
-from emuron.errors import EmuronError, ModelFileError, UnsupportedOpError, missing_extra
+from emuron.errors import EmuronError, ModelFileError, UnsupportedOpError
 
-try:
-    from onnx.helper import get_attribute_value
-except ImportError as error:
-    raise missing_extra(error, "Reading an ONNX model") or error from error
-
-MODULES = (_casts, _math, _moves, _sums)
+MODULES = (
+    onnx_attention,
+    onnx_casts,
+    onnx_flow,
+    onnx_indexed,
+    onnx_math,
+    onnx_moves,
+    onnx_norms,
+    onnx_quantized,
+    onnx_recurrent,
+    onnx_sums,
+    onnx_windows,
+)
 """Where the handlers of the table stand."""
 
 MOST_NODES = 50_000
@@ -39,30 +62,6 @@ MOST_NODES = 50_000
 
 MOST_DEPTH = 40
 """Functions and branches within each other."""
-
-
-@dataclass(slots=True, eq=False)
-class Frame:
-    """The names that nodes of one graph, branch or function body can see."""
-
-    opsets: Mapping[str, int]
-    outer: Frame | None = None
-    names: dict[str, Operand | None] = field(default_factory=dict)
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-    def find(self, name: str) -> Operand | None:
-        """Return the tensor called `name`, of this frame or one around it; None if a call left it
-        out.
-        """
-        frame: Frame | None = self
-        while frame is not None:
-            if name in frame.names:
-                return frame.names[name]
-            frame = frame.outer
-        raise ModelFileError(
-            f"it reads {name!r}, which nothing before it computes: nodes must stand in the order "
-            "of their data, so that the graph has a cycle or lacks an input"
-        )
 
 
 class GraphImporter:
@@ -157,8 +156,7 @@ class GraphImporter:
         try:
             with self._placed(node, what):
                 operands = [frame.find(name) if name else None for name in node.input]
-                attributes = self.attributes_of(node, frame)
-                results = self._results(node, frame, operands, attributes)
+                results = self._results(frame.resolved(node), frame, operands)
         except EmuronError as error:
             raise _located(error, what) from error
         except RecursionError as error:
@@ -181,54 +179,41 @@ class GraphImporter:
                 stack.enter_context(self.b.at(what))
             yield
 
-    def attributes_of(self, node: Any, frame: Frame) -> dict[str, Any]:
-        """Return a node's attributes; those that refer to a function's are looked up there."""
-        found: dict[str, Any] = {}
-        for entry in node.attribute:
-            if entry.ref_attr_name:
-                if entry.ref_attr_name in frame.attributes:
-                    found[entry.name] = frame.attributes[entry.ref_attr_name]
-            else:
-                value = get_attribute_value(entry)
-                found[entry.name] = value.decode() if isinstance(value, bytes) else value
-        return found
-
     def _results(
-        self,
-        node: Any,
-        frame: Frame,
-        operands: list[Operand | None],
-        attributes: Mapping[str, Any],
+        self, node: Any, frame: Frame, operands: list[Operand | None]
     ) -> list[Operand | None]:
         domain = plain_domain(node.domain)
-        kind = node.op_type if not domain else f"{domain}:{node.op_type}"
         body = self.functions.get((domain, node.op_type))
         if body is not None:
-            return self._expand(body, operands, attributes)
-        known = self._folded(node, kind, operands, attributes)
-        if known is not None:
-            return known
-        call = Call(
-            self.store,
-            kind,
-            frame.opsets.get(domain, 1),
-            attributes,
-            operands,
-            tuple(node.output),
-            partial(self.branch, frame),
-        )
+            return self._expand(body, operands, node)
+        kind = node.op_type if not domain else f"{domain}:{node.op_type}"
+        opset = frame.opsets.get(domain, 1)
+        if not domain and opset < FULL_OPSET and not is_read_as_in(kind, opset, FULL_OPSET):
+            raise UnsupportedOpError(
+                f"{kind} had another form in operator set {opset} than in {FULL_OPSET}; convert "
+                "the model with onnx.version_converter.convert_version"
+            )
+        known = self._folded(node, kind, operands)
+        return known or self._written(node, kind, frame, operands)
+
+    def _written(
+        self, node: Any, kind: str, frame: Frame, operands: list[Operand | None]
+    ) -> list[Operand | None]:
+        """Write a node by its handler, else by the body that ONNX gives its operator."""
+        body_with = partial(self.branch, frame)
+        call = Call(self.store, kind, attributes_of(node), operands, tuple(node.output), body_with)
         try:
             if kind not in TABLE:
-                raise NotWholeError(f"the ONNX frontend does not know the operator {kind}")
+                raise NotWholeError(f"the ONNX front end does not know the operator {kind}")
             return self._operands(call, TABLE[kind](call))
         except NotWholeError:
             body = body_of(node, frame.opsets, operands)
             if body is None:
                 raise
-            return self._expand(body, operands, attributes)
+            return self._expand(body, operands, node)
 
     def _folded(
-        self, node: Any, kind: str, operands: list[Operand | None], attributes: Mapping[str, Any]
+        self, node: Any, kind: str, operands: list[Operand | None]
     ) -> list[Operand | None] | None:
         if not is_foldable(kind) or not operands:
             return None
@@ -237,7 +222,7 @@ class GraphImporter:
         arrays = [None if o is None else o.data for o in operands]
         if any(a is None and o is not None for a, o in zip(arrays, operands, strict=True)):
             return None
-        found = fold(node, kind, attributes, arrays)
+        found = fold(node, kind, attributes_of(node), arrays)
         if found is None:
             return None
         return [Operand.of_array(n, a) for n, a in zip(node.output, found, strict=False)]
@@ -260,13 +245,13 @@ class GraphImporter:
     # Bodies
 
     def _expand(
-        self, body: Body, operands: Sequence[Operand | None], attributes: Mapping[str, Any]
+        self, body: Body, operands: Sequence[Operand | None], call: Any
     ) -> list[Operand | None]:
         """Write the nodes of a function in place of its call."""
         proto = body.proto
         frame = Frame(
             {**body.opsets, **opsets_of(proto.opset_import)},
-            attributes={**body.defaults, **attributes},
+            attributes={**body.defaults, **{entry.name: entry for entry in call.attribute}},
         )
         given = (*operands, *[None] * (len(proto.input) - len(operands)))
         frame.names.update(zip(proto.input, given, strict=False))

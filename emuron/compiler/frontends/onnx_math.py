@@ -218,6 +218,13 @@ def _elu(c: Call) -> Value:
     return c.b.select(c.b.compare("lt", x, 0), below, x)
 
 
+@onnx_op("Shrink")
+def _shrink(c: Call) -> Value:
+    x, edge, bias = c.x(), c.attribute("lambd", 0.5), c.attribute("bias", 0.0)
+    above = c.b.select(c.b.compare("gt", x, edge), c.b.sub(x, bias), 0)
+    return c.b.select(c.b.compare("lt", x, -edge), c.b.add(x, bias), above)
+
+
 @onnx_op("Swish")
 def _swish(c: Call) -> Value:
     x, alpha = c.x(), c.attribute("alpha", 1.0)

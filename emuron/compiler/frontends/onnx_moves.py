@@ -158,7 +158,7 @@ def sliced(c: Call, x: Value, axis: int, start: int, end: int, step: int = 1) ->
     if step < 0:
         if not places:
             return c.b.slice(x, axis, 0, 0)
-        return c.backwards(c.b.slice(x, axis, places[-1], places[0] + 1, -step), axis)
+        return c.b.reverse(c.b.slice(x, axis, places[-1], places[0] + 1, -step), [axis])
     if len(places) == x.shape[axis]:
         return x
     return c.b.slice(x, axis, places.start, max(places.start, places.stop), step)

@@ -24,8 +24,8 @@ try:
 except ImportError as error:
     raise missing_extra(error, "Reading an ONNX model") or error from error
 
-OLDEST_OPSET = 13
-"""Before it, shapes and axes were attributes of other names."""
+FULL_OPSET = 13
+"""From here on all forms are read; of older sets only operators that have not changed since."""
 
 DAMAGE = (
     ArithmeticError,
@@ -137,13 +137,13 @@ def _check(file: OnnxFile) -> None:
     if not file.proto.graph.output:
         raise ModelFileError(f"{file.name}: the file holds no graph with outputs")
     try:
-        opset = file.opsets.get("", OLDEST_OPSET)
+        opset = file.opsets.get("", FULL_OPSET)
     except DAMAGE as error:
         raise ModelFileError(f"{file.name}: its operator sets do not parse ({error})") from error
     newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
+    if not 1 <= opset <= newest:
         raise UnsupportedOpError(
-            f"{file.name} uses operator set {opset}; {OLDEST_OPSET} to {newest} are read. Convert "
+            f"{file.name} uses operator set {opset}; {FULL_OPSET} to {newest} are read. Convert "
             "it with onnx.version_converter.convert_version"
         )
 

@@ -8,9 +8,7 @@ import numpy as np
 
 from emuron.compiler.frontends.onnx_call import Call, onnx_op
 from emuron.compiler.graph import Value
-from emuron.compiler.ops.reduction import ArgReduce
-from emuron.errors import ModelFileError
-from emuron.numerics.dtypes import DType, int32
+from emuron.numerics.dtypes import DType, bool_, int32
 
 
 @onnx_op("MatMul")
@@ -55,21 +53,12 @@ def _gemm(c: Call) -> Value:
 def _softmax(c: Call) -> Value:
     x = c.x()
     axis = c.axis(c.attribute("axis", -1), x.type.rank)
-    if c.kind == "LogSoftmax":
-        shifted = c.b.sub(x, c.b.reduce("max", x, (axis,), keepdims=True))
-        total = c.b.reduce("sum", c.b.apply("exp", shifted), (axis,), keepdims=True)
-        return c.b.sub(shifted, c.b.apply("log", total))
-    axes = swapped(axis, x.type.rank)
-    if axes == sorted(axes):
-        return c.b.softmax(x)
-    return c.b.permute(c.b.softmax(c.b.permute(x, *axes)), *axes)
+    return c.b.softmax(x, axis) if c.kind == "Softmax" else c.b.log_softmax(x, axis)
 
 
-def swapped(axis: int, rank: int) -> list[int]:
-    """Return the order of dimensions that has `axis` and the last one in each other's place."""
-    axes = list(range(rank))
-    axes[axis], axes[-1] = axes[-1], axes[axis]
-    return axes
+@onnx_op("Einsum")
+def _einsum(c: Call) -> Value:
+    return c.b.einsum(c.required("equation"), *c.all())
 
 
 _REDUCED = {
@@ -96,6 +85,8 @@ def _reduce(c: Call) -> Value:
         shape = [1 if i in axes else n for i, n in enumerate(x.shape)]
         kept = [n for i, n in enumerate(shape) if keepdims or i not in axes]
         return c.b.full(_of_nothing(kind, x.type.dtype), kept, x.type.dtype)
+    if x.type.dtype == bool_:
+        kind = {"max": "any", "min": "all"}.get(kind, kind)
     return c.b.reduce(kind, x, axes, keepdims=keepdims)
 
 
@@ -113,36 +104,36 @@ def _argreduce(c: Call) -> Value:
     x, kind = c.x(), c.kind.removeprefix("Arg").lower()
     axis = c.axis(c.attribute("axis", 0), x.type.rank)
     last = bool(c.attribute("select_last_index", 0))
-    places = c.one(ArgReduce(kind, axis), c.backwards(x, axis) if last else x)
+    places = c.b.argreduce(kind, c.b.reverse(x, [axis]) if last else x, axis)
     places = c.b.sub(x.shape[axis] - 1, places) if last else places
     if c.attribute("keepdims", 1):
         places = c.b.reshape(places, *(1 if i == axis else n for i, n in enumerate(x.shape)))
     return places
 
 
-@onnx_op("CumSum")
-def _cumsum(c: Call) -> Value:
-    x = c.x()
+@onnx_op("CumSum", "CumProd")
+def _cumulative(c: Call) -> Value:
+    x, backwards = c.x(), bool(c.attribute("reverse", 0))
     axis = c.axis(int(c.number(1, 0)), x.type.rank)
-    backwards = bool(c.attribute("reverse", 0))
-    y = c.backwards(x, axis) if backwards else x
-    y = c.b.cumulative(y, axis)
-    y = c.backwards(y, axis) if backwards else y
-    return c.b.sub(y, x) if c.attribute("exclusive", 0) else y
+    kind = "sum" if c.kind == "CumSum" else "prod"
+    if c.attribute("exclusive", 0):
+        x = _shifted(c, x, axis, 0.0 if kind == "sum" else 1.0, backwards)
+    return c.b.cumulative(x, axis, kind, reverse=backwards)
+
+
+def _shifted(c: Call, x: Value, axis: int, first: float, backwards: bool) -> Value:
+    """Return x one place further along a dimension, `first` in the place that is free."""
+    low = [0] * x.type.rank
+    low[axis] = -1 if backwards else 1
+    return c.b.pad(x, low, [-n for n in low], value=first)
 
 
 @onnx_op("Hardmax")
 def _hardmax(c: Call) -> Value:
     x = c.x()
     axis = c.axis(c.attribute("axis", -1), x.type.rank)
-    place = c.one(ArgReduce("max", axis), x)
+    place = c.b.argreduce("max", x, axis)
     shape = [1 if i == axis else n for i, n in enumerate(x.shape)]
     counts = c.b.iota(x.shape, axis, int32)
     found = c.b.compare("eq", counts, c.b.reshape(place, *shape))
     return c.b.cast(found, x.type.dtype)
-
-
-def check_rank(c: Call, x: Value, rank: int) -> None:
-    """Raise ModelFileError unless x has `rank` dimensions."""
-    if x.type.rank != rank:
-        raise ModelFileError(f"{c.kind} takes a tensor of rank {rank}, found {x.type}")

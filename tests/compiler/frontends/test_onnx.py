@@ -309,9 +309,18 @@ def test_what_is_no_onnx_model_is_told_so(content: bytes):
         to_graph(content)
 
 
-def test_an_old_operator_set_is_refused():
-    source = model([node("Relu", "x", "y")], [value("x", [3])], [value("y", None)], opset=9)
-    with pytest.raises(UnsupportedOpError, match="operator set 9; 13 to"):
+def test_old_forms_of_operators_are_refused_and_unchanged_ones_are_read():
+    inputs, outputs = [value("x", [3, 4])], [value("y", None)]
+    old = model([node("Relu", "x", "y")], inputs, outputs, opset=9)
+    assert [n.op.name for n in to_graph(old).nodes] == ["relu"]
+    changed = model([node("Softmax", "x", "y")], inputs, outputs, opset=9)
+    with pytest.raises(UnsupportedOpError, match="Softmax had another form in operator set 9"):
+        to_graph(changed)
+
+
+def test_an_operator_set_of_the_future_is_refused():
+    source = model([node("Relu", "x", "y")], [value("x", [3])], [value("y", None)], opset=999)
+    with pytest.raises(UnsupportedOpError, match="operator set 999; 13 to"):
         to_graph(source)
 
 
