@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
@@ -90,6 +90,15 @@ class NodeBuilder:
             if needed.intersection(node.outputs):
                 needed.update(node.inputs)
         return tuple(v for v in self._inputs if v in needed)
+
+    def inline(self, body: Graph, operands: Sequence[Value]) -> tuple[Value, ...]:
+        """Append the nodes of another graph, applied to `operands`, and return its outputs."""
+        found = dict(zip(body.inputs, operands, strict=True))
+        for node in body.nodes:
+            with self.scope(node.scope) if node.scope else nullcontext():
+                made = self.append(node.op, *(found[v] for v in node.inputs))
+            found.update(zip(node.outputs, made, strict=True))
+        return tuple(found[v] for v in body.outputs)
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:

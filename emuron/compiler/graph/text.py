@@ -33,6 +33,8 @@ def op_text(op: Op) -> str:
 def _attribute_text(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ",".join(_attribute_text(v) for v in value) + "]"
+    if isinstance(value, Graph):
+        return "{" + "; ".join(line.strip() for line in to_text(value).splitlines()) + "}"
     return str(value)
 
 

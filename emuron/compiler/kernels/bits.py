@@ -6,7 +6,7 @@ from math import prod
 
 from emuron.compiler.kernels.context import KernelContext, Placed, nisa
 from emuron.compiler.kernels.elementwise import tiles
-from emuron.compiler.kernels.movement import move
+from emuron.compiler.kernels.movement import dense, move
 from emuron.compiler.kernels.view import LogicalView
 from emuron.numerics.dtypes import DType
 
@@ -47,7 +47,5 @@ def shift_with_sign(k: KernelContext, x: Placed, amount: Placed, out: Placed) ->
 
 def bitcast(k: KernelContext, x: Placed, out: Placed) -> None:
     """Write the bytes of x, dense in HBM, as elements of out's dtype."""
-    dense = k.hbm(x.shape, x.dtype, "bits", "temporary")
-    move(k, x, dense)
-    seen = dense.storage.reshape((prod(x.shape),)).view(out.dtype)
+    seen = dense(k, x).storage.reshape((prod(x.shape),)).view(out.dtype)
     move(k, Placed(seen, LogicalView.dense(out.shape)), out)

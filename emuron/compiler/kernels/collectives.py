@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-from emuron.compiler.kernels import movement
+from emuron.compiler.kernels import elementwise, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.view import LogicalView
-from emuron.isa.rank_collectives import AllGather, AllReduce, ReduceScatter
+from emuron.isa.permutes import CollectivePermute
+from emuron.isa.rank_collectives import AllGather, AllReduce, AllToAll, ReduceScatter
 from emuron.nki.tensor import NkiTensor
 
 
@@ -53,6 +54,37 @@ def reduce_scatter(k: KernelContext, ranks: int, axis: int, x: Placed, out: Plac
     groups = (tuple(range(ranks)),)
     pair = _row(made, (ranks, prod(out.shape))), _row(target, (1, prod(out.shape)))
     k.recorder.issue(ReduceScatter, pair, (groups, 0, "add", None, False))
+    _deliver(k, target, out)
+
+
+def all_to_all(k: KernelContext, ranks: int, axis: int, split: int, x: Placed, out: Placed) -> None:
+    """Write the parts of x, cut along `split`, that all ranks mean for this one, along `axis`."""
+    if ranks == 1:
+        movement.move(k, x, out)
+        return
+    size = x.shape[split] // ranks
+    shape = tuple(size if d == split else n for d, n in enumerate(x.shape))
+    sent, got = (k.hbm((ranks, *shape), x.dtype, name, "temporary") for name in ("sent", "got"))
+    for rank in range(ranks):
+        view = x.view.slice(split, rank * size, size)
+        assert view is not None
+        movement.move(k, x.seen_as(view), _part(sent, rank, shape))
+    groups, rows = (tuple(range(ranks)),), (ranks, prod(shape))
+    k.recorder.issue(AllToAll, (_row(sent, rows), _row(got, rows)), (groups, 0, None, False))
+    movement.concatenate(k, [_part(got, rank, shape) for rank in range(ranks)], axis, out)
+
+
+def permute(
+    k: KernelContext, ranks: int, pairs: tuple[tuple[int, int], ...], x: Placed, out: Placed
+) -> None:
+    """Write the x of the rank that sends to this one, zeros if none does."""
+    if ranks == 1:
+        movement.move(k, x, out)
+        return
+    source, target = movement.dense(k, x), _landing(k, out)
+    if len(pairs) < ranks:
+        elementwise.fill(k, target, 0.0)
+    k.recorder.issue(CollectivePermute, (_row(source), _row(target)), (pairs, None))
     _deliver(k, target, out)
 
 

@@ -236,14 +236,13 @@ def slices(
     k: KernelContext, x: Placed, bounds: tuple[tuple[int, int, int], ...], out: Placed
 ) -> None:
     """Write x[start:stop:step] of every dimension, where x's own storage has no view of it."""
-    dense = k.hbm(x.shape, x.dtype, "dense", "temporary")
-    move(k, x, dense)
-    view = dense.view
+    source = dense(k, x)
+    view = source.view
     for dim, (start, stop, step) in enumerate(bounds):
         found = view.slice(dim, start, -(-(stop - start) // step), step)
         assert found is not None
         view = found
-    move(k, dense.seen_as(view), out)
+    move(k, source.seen_as(view), out)
 
 
 def move(k: KernelContext, x: Placed, out: Placed) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from emuron.compiler.graph import Op, Value
-from emuron.compiler.ops import collectives, order, products, quantize, random, reduction
+from emuron.compiler.graph import Graph, Op, TensorType, Value
+from emuron.compiler.ops import (
+    collectives,
+    control,
+    kernel_call,
+    order,
+    products,
+    quantize,
+    random,
+    reduction,
+)
 from emuron.compiler.ops.attention import Attention
 from emuron.compiler.ops.contraction import Linear, MatMul
 from emuron.compiler.ops.einsum import einsum
@@ -172,3 +182,53 @@ class GraphBuilder(NetworkBuilder):
     def reduce_scatter(self, x: Value, ranks: int, axis: int) -> Value:
         """Part of one rank, along one dimension, of the sum of x over all ranks."""
         return self.one(collectives.ReduceScatter(ranks, axis), x)
+
+    def all_to_all(self, x: Value, ranks: int, split: int, axis: int) -> Value:
+        """Parts of x of all ranks, cut along `split`, that are meant for one, along `axis`."""
+        return self.one(collectives.AllToAll(ranks, axis, split), x)
+
+    def collective_permute(self, x: Value, ranks: int, pairs: Sequence[tuple[int, int]]) -> Value:
+        """X of the rank that sends to this one, by pairs of (source, target)."""
+        return self.one(collectives.CollectivePermute(ranks, tuple(pairs)), x)
+
+    # Graphs and kernels within a graph.
+
+    def call(self, body: Graph, *operands: Value) -> tuple[Value, ...]:
+        """Apply another graph and return its outputs."""
+        return self.append(control.Call(body), *operands)
+
+    def cond(self, which: Value, branches: Sequence[Graph], *operands: Value) -> tuple[Value, ...]:
+        """Apply the branch that a bool_ (false, true) or a clamped integer names."""
+        return self.append(control.Cond(tuple(branches)), which, *operands)
+
+    def while_loop(self, condition: Graph, body: Graph, *carried: Value) -> tuple[Value, ...]:
+        """Values after as many rounds of body as condition holds."""
+        return self.append(control.While(condition, body), *carried)
+
+    def scan(
+        self,
+        body: Graph,
+        length: int,
+        carried: Sequence[Value],
+        stacked: Sequence[Value] = (),
+        constants: Sequence[Value] = (),
+        *,
+        reverse: bool = False,
+    ) -> tuple[Value, ...]:
+        """Values carried through `length` rounds of body, then its stacked slices."""
+        op = control.Scan(body, length, len(carried), len(constants), reverse)
+        return self.append(op, *constants, *carried, *stacked)
+
+    def kernel_call(
+        self,
+        kernel: Callable[..., Any],
+        operands: Sequence[Value],
+        results: Sequence[TensorType],
+        updates: Sequence[int] = (),
+        **attributes: Any,
+    ) -> tuple[Value, ...]:
+        """Results of an NKI kernel, then the new contents of the operands it writes to."""
+        named = tuple(sorted(attributes.items()))
+        function = kernel_call.KernelFunction(kernel)
+        op = kernel_call.KernelCall(function, tuple(results), named, tuple(updates))
+        return self.append(op, *operands)

@@ -122,3 +122,83 @@ class ReduceScatter(RankOp):
     ) -> None:
         """Let the ranks add and scatter in HBM, with the parts one after another."""
         kernel.reduce_scatter(k, self.ranks, self.axis, inputs[0], outputs[0])
+
+
+@op("all_to_all")
+@dataclass(frozen=True, slots=True)
+class AllToAll(RankOp):
+    """y of rank n = the n-th parts, along `split`, of the x of all ranks, joined along `axis`."""
+
+    axis: int
+    split: int = 0
+    moves_storage: ClassVar[bool] = True
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return x's type with `split` divided among the ranks and `axis` as often as they are."""
+        x = self._checked(types)
+        require_axis(self.axis, x.rank)
+        require_axis(self.split, x.rank, "split")
+        shape = list(x.shape)
+        require(
+            shape[self.split] % self.ranks == 0,
+            f"dimension {self.split} of {x} does not divide among {self.ranks} ranks",
+        )
+        shape[self.split] //= self.ranks
+        shape[self.axis] *= self.ranks
+        return (x.with_shape(*shape),)
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return each rank's parts of all, joined."""
+        size = arrays[0].shape[self.split] // len(arrays)
+        before = (slice(None),) * self.split
+        return tuple(
+            ev.backend.concatenate(
+                [a[(*before, slice(rank * size, (rank + 1) * size))] for a in arrays], self.axis
+            )
+            for rank in range(len(arrays))
+        )
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Exchange parts in HBM, one after another, then bring them to their places."""
+        kernel.all_to_all(k, self.ranks, self.axis, self.split, inputs[0], outputs[0])
+
+
+@op("collective_permute")
+@dataclass(frozen=True, slots=True)
+class CollectivePermute(RankOp):
+    """y of rank t = the x of rank s for each pair (s, t); zeros for a rank that is no target."""
+
+    pairs: tuple[tuple[int, int], ...] = ((0, 0),)
+    moves_storage: ClassVar[bool] = True
+
+    def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
+        """Return x's type; no rank may be a source, or a target, twice."""
+        x = self._checked(types)
+        for side in zip(*self.pairs, strict=True):
+            within = all(0 <= rank < self.ranks for rank in side)
+            require(
+                within and len(set(side)) == len(side),
+                f"pairs must name different ranks below {self.ranks}, found {self.pairs}",
+            )
+        return (x,)
+
+    def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
+        """Return each target's source."""
+        source_of = {target: source for source, target in self.pairs}
+        zeros = ev.backend.zeros(ev.types[0].shape, ev.types[0].dtype)
+        return tuple(
+            arrays[source_of[rank]] if rank in source_of else zeros for rank in range(len(arrays))
+        )
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Send from HBM to HBM."""
+        kernel.permute(k, self.ranks, self.pairs, inputs[0], outputs[0])
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return one rank that sends to itself."""
+        return (Example(cls(1), (TensorType((3, 10), float32),)),)

@@ -28,6 +28,10 @@ class Composite(Op):
         """Return the outputs, built from other operators; raises UsageError for wrong operands."""
         raise NotImplementedError(f"{type(self).__name__}.decompose")
 
+    def expandable(self) -> bool:
+        """Whether the pass may put the parts in place; else the host evaluates the whole."""
+        return True
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the types of the decomposition's outputs."""
         return tuple(v.type for v in decomposition(self, types).outputs)

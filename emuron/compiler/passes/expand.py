@@ -10,16 +10,20 @@ from emuron.compiler.ops.composite import Composite, decomposition
 
 def expand_composites(graph: Graph) -> Graph:
     """Return the graph without composites; their parts take over their scope and source."""
-    if not any(isinstance(node.op, Composite) for node in graph.nodes):
+    if not any(_expandable(node) for node in graph.nodes):
         return graph
     stands_for: dict[Value, Value] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
         inputs = tuple(stands_for.get(v, v) for v in node.inputs)
         node = replace(node, inputs=inputs)
-        nodes += _expanded(node, stands_for) if isinstance(node.op, Composite) else [node]
+        nodes += _expanded(node, stands_for) if _expandable(node) else [node]
     outputs = tuple(stands_for.get(v, v) for v in graph.outputs)
     return expand_composites(replace(graph, nodes=tuple(nodes), outputs=outputs))
+
+
+def _expandable(node: Node) -> bool:
+    return isinstance(node.op, Composite) and node.op.expandable()
 
 
 def _expanded(node: Node, stands_for: dict[Value, Value]) -> list[Node]:
@@ -42,7 +46,7 @@ def _expanded(node: Node, stands_for: dict[Value, Value]) -> list[Node]:
                 tuple(found[v] for v in part.inputs),
                 tuple(found[v] for v in part.outputs),
                 f"{node.name}.{part.name}",
-                node.scope,
+                ".".join(s for s in (node.scope, part.scope) if s),
                 node.source,
             )
         )

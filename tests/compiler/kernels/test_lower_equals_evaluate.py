@@ -29,6 +29,7 @@ ON_HOST = frozenset(
         *("cumulative-5", "cumulative-6", "cumulative-7", "dynamic_slice", "dynamic_update_slice"),
         *("floordiv-2", "gather_along", "gather_nd", "histogram", "mod-2", "pad", "reduce-7"),
         *("rem-2", "reverse", "rng_bits", "scatter_nd", "sort", "take-1", "topk"),
+        "while",
         *("conv", "reduce_window", "resize", "group_norm", "batch_norm", "lstm", "gru"),
         "grouped_matmul",
     }
