@@ -44,6 +44,7 @@ class Placed:
     rows: int = 0
     homes: list[Placed] = field(default_factory=list)  # the copy in HBM, once made
     immediate: float | None = None  # the number that every element equals, if known
+    packing: Any = None  # how a weight's elements are arranged in `storage`, if not row by row
 
     @property
     def dtype(self) -> DType:
@@ -369,13 +370,11 @@ class KernelContext:
         Element [p, b, r] is value[row r, column 128·b + p] rounded to `dtype`, as a contraction
         over the columns needs it. Kept for the next kernel that asks.
         """
-        return self.kept(value, rows, dtype, lambda: self._transpose(value, rows, dtype))
+        key = transposed_key(value, rows, dtype)
+        return self.kept(key, lambda: self._transpose(value, rows, dtype))
 
-    def kept(
-        self, value: Placed, rows: Rows, dtype: DType, make: Callable[[], NkiTensor]
-    ) -> NkiTensor:
-        """Return transposed rows made before, or those that `make` makes now."""
-        key = (value.storage.tensor, str(value.view), str(rows), dtype)
+    def kept(self, key: tuple[object, ...], make: Callable[[], NkiTensor]) -> NkiTensor:
+        """Return the tile of a key, made if need be; those used last are kept within a budget."""
         found = self._transposed.pop(key, None)
         if found is None:
             found = make()
@@ -419,6 +418,11 @@ class KernelContext:
             piece = columns_of(tile, 128 * full, width)
             nisa.nc_transpose(stage, piece, engine="tensor")
             self.evict(made[:width, full, _span(start, count)], stage)
+
+
+def transposed_key(value: Placed, rows: Rows, dtype: DType) -> tuple[object, ...]:
+    """Return the key under which the transpose of rows is kept."""
+    return (value.storage.tensor, str(value.view), str(rows), dtype)
 
 
 def _pieces(dim: tuple[Run, ...], rows: tuple[Index, int]) -> Iterator[tuple[Index, int]]:

@@ -34,7 +34,8 @@ def matrix_of(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def is_folded(value: Placed) -> bool:
     """Tell whether a value lies folded on chip."""
-    return value.on_chip and value.columns == WIDTH and value.shape[-1] != WIDTH
+    wide = value.on_chip and value.columns == WIDTH and value.shape[-1] != WIDTH
+    return wide and value.view.is_dense and folds(*matrix_of(value.shape))
 
 
 def folded(k: KernelContext, value: Placed) -> Placed:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from emuron.compiler.kernels import folding
-from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa, transposed_key
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Index
 from emuron.nki.tensor import NkiTensor
@@ -70,8 +70,8 @@ class Epilogue:
     """What happens to a product on its way out of PSUM, in this order, each in float32."""
 
     bias: Placed | None = None
-    activation: str | None = None
     added: Placed | None = None
+    activation: str | None = None
 
 
 def linear(
@@ -128,7 +128,8 @@ def _turned(k: KernelContext, x: Placed, part: Rows, dtype: DType) -> NkiTensor:
     """Return a range of rows with their columns on partitions, kept for the next layer."""
     if not folding.is_folded(x):
         return k.transposed(x, part, dtype)
-    return k.kept(x, part, dtype, lambda: folding.transposed(k, x, dtype))
+    key = transposed_key(x, part, dtype)
+    return k.kept(key, lambda: folding.transposed(k, x, dtype))
 
 
 def _group(
@@ -249,15 +250,15 @@ def _evict(
     pieces: list[NkiTensor | None],
     activation: str | None,
 ) -> None:
-    """Take a product out of PSUM: plus the bias, through a function, plus another value."""
+    """Take a product out of PSUM: plus the bias, plus another value, through a function."""
     bias, added = pieces
     steps: list[Callable[[NkiTensor, NkiTensor], None]] = []
     if bias is not None:
         steps.append(partial(_add, bias))
-    if activation is not None:
-        steps.append(partial(_apply, activation))
     if added is not None:
         steps.append(partial(_add, added))
+    if activation is not None:
+        steps.append(partial(_apply, activation))
     if not steps:
         steps.append(partial(_apply, "copy"))
     source = product

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import gcd
 
 PARTITIONS = 128
@@ -29,6 +30,16 @@ class Reach:
     def inputs(self) -> slice:
         """The inputs as a slice."""
         return slice(self.start, self.start + self.stride * (self.count - 1) + 1, self.stride)
+
+    def within(self, first: int, count: int) -> Reach | None:
+        """Return the part that lies in `count` outputs from `first`, counted from there."""
+        low = max(0, -((self.first - first) // self.step))
+        high = min(self.count - 1, (first + count - 1 - self.first) // self.step)
+        if high < low:
+            return None
+        output = self.first + low * self.step - first
+        start = self.start + low * self.stride
+        return Reach(output, self.step, high - low + 1, start, self.stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,35 +115,61 @@ class Chunk:
     stop: int
 
 
-def channel_block(channels: int) -> int:
-    """Return the size of the fewest equal blocks of at most 128 channels."""
-    return -(-channels // -(-channels // PARTITIONS))
+def ordered_positions(windows: tuple[Window, ...]) -> list[Position]:
+    """Return the positions in row-major order, but first the first one that every output meets.
 
-
-def contraction_chunks(channels: int, kernel: tuple[int, ...], groups: int) -> tuple[Chunk, ...]:
-    """Return the chunks of a convolution in the order in which they are added.
-
-    `channels` are those of one group. Positions of the kernel come in row-major order and, within
-    one, equal blocks of at most 128 channels. If there is but one group, of few channels, a chunk
-    takes several positions: as many of one kernel row as fit 128, or as many whole rows.
+    A kernel may then let that one write all sums and the others add to those that they meet.
     """
-    positions = list(product(*(range(n) for n in kernel)))
-    if groups > 1 or 2 * channels > PARTITIONS:
-        block = channel_block(channels)
-        starts = range(0, channels, block)
-        return tuple(Chunk((p,), s, min(channels, s + block)) for p in positions for s in starts)
-    most = max(1, PARTITIONS // channels)
-    row = kernel[-1]
-    limit, size = (row, most) if most < row else (len(positions), most // row * row)
-    runs = []
-    for start in range(0, len(positions), limit):
-        parts = -(-limit // size)
-        even = -(-limit // parts)
-        even = even if limit == row else -(-even // row) * row
-        runs += [
-            positions[i : min(i + even, start + limit)] for i in range(start, start + limit, even)
-        ]
-    return tuple(Chunk(tuple(run), 0, channels) for run in runs)
+    positions = list(product(*(range(w.length) for w in windows)))
+    whole = next((p for p in positions if meets_all(windows, p)), positions[0])
+    return [whole, *(p for p in positions if p != whole)]
+
+
+def meets_all(windows: tuple[Window, ...], position: Position) -> bool:
+    """Tell whether a position of every output meets an element."""
+    reaches = [w.reach(i) for w, i in zip(windows, position, strict=True)]
+    return all(
+        r is not None and r.count == w.outputs for r, w in zip(reaches, windows, strict=True)
+    )
+
+
+def folds(channels: int, groups: int, windows: tuple[Window, ...]) -> bool:
+    """Tell whether a convolution of one or two dimensions takes several positions in a chunk."""
+    flat = all(w == Window(w.size, 1) for w in windows[:-2])
+    spread = any(w.spread > 1 for w in windows)
+    return groups == 1 and 2 * channels <= PARTITIONS and flat and not spread
+
+
+def contraction_chunks(
+    channels: int, groups: int, group: int, windows: tuple[Window, ...]
+) -> tuple[Chunk, ...]:
+    """Return the chunks of a group's outputs in the order in which they are added.
+
+    Channels are those of the whole input: a chunk takes one position (`ordered_positions`) and the
+    group's share of a block of 128 channels, block after block. Where it
+    `folds` a chunk takes several positions in row-major order, channels within each: as many of
+    one kernel row as fit 128, or as many whole rows.
+    """
+    if folds(channels, groups, windows):
+        return tuple(Chunk(run, 0, channels) for run in _runs(channels, windows))
+    size = channels // groups
+    begin, end = group * size, (group + 1) * size
+    cuts = [begin, *range(begin // PARTITIONS * PARTITIONS + PARTITIONS, end, PARTITIONS), end]
+    return tuple(Chunk((p,), a, b) for p in ordered_positions(windows) for a, b in pairwise(cuts))
+
+
+def _runs(channels: int, windows: tuple[Window, ...]) -> Iterator[tuple[Position, ...]]:
+    """Yield the positions of each chunk of few channels, in even parts."""
+    positions = list(product(*(range(w.length) for w in windows)))
+    row = windows[-1].length
+    most = PARTITIONS // channels
+    unit = row if most >= row else 1
+    whole = len(positions) if unit == row else row
+    parts = -(-whole // (most // unit * unit))
+    size = -(-whole // unit // parts) * unit
+    for start in range(0, len(positions), whole):
+        for first in range(start, start + whole, size):
+            yield tuple(positions[first : min(first + size, start + whole)])
 
 
 def windows_of(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
-from emuron.compiler.kernels.windows import channel_block
+from emuron.compiler.kernels.windows import PARTITIONS
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.normalize import chunk_size
@@ -41,9 +41,9 @@ class GroupNorm(Op):
     x is [N, C, *spatial]; as many groups as channels make an instance norm. float32 throughout:
     mean m and variance v of each channel by bn_stats over the fewest equal chunks of at most 512
     elements, then bn_aggr; mean M of a group = (Σ m)·(1 / n) over its n channels; its variance
-    V = (Σ (v + (m − M)²))·(1 / n), sums as the Tensor engine adds a column of ones, in equal blocks
-    of at most 128 of all channels; scale a = rsqrt(V + epsilon)·weight; shift s = bias − M·a;
-    y = x·a + s, two roundings; one more to x's dtype.
+    V = (Σ (v + (m − M)²))·(1 / n), sums as the Tensor engine adds columns of ones, in blocks of
+    128 of all channels; scale a = rsqrt(V + epsilon)·weight; shift s = bias − M·a; y = x·a + s,
+    two roundings; one more to x's dtype.
     """
 
     groups: int
@@ -91,10 +91,9 @@ class GroupNorm(Op):
         if size == 1:
             return values
         total = None
-        block = channel_block(channels)
         same = b.asarray(self.same_group(channels))
-        for start in range(0, channels, block):
-            part = b.matmul(values[:, start : start + block], same[start : start + block])
+        for start in range(0, channels, PARTITIONS):
+            part = b.matmul(values[:, start : start + PARTITIONS], same[start : start + PARTITIONS])
             total = part if total is None else b.add(total, part)
         return b.multiply(total, 1.0 / size)
 

@@ -69,7 +69,7 @@ class Linear(Op):
     ) -> None:
         """Stream the weight against the rows.
 
-        `epilogue` is an activation that joins the write, or the sum with `added`.
+        The sum with `added` and the activation `epilogue` join the write.
         """
         x, weight = inputs[:2]
         bias = inputs[2] if len(inputs) == 3 else None
@@ -77,7 +77,7 @@ class Linear(Op):
         packing = LinearPacking(outputs[0].shape[-1], x.shape[-1], weight.dtype.itemsize)
         if weight.shape != packing.shape:
             raise UnsupportedOpError("linear has a kernel only where its weight is a parameter")
-        linear.linear(k, x, weight, packing, outputs[0], Epilogue(bias, function, added))
+        linear.linear(k, x, weight, packing, outputs[0], Epilogue(bias, added, function))
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return matmul_chunked(x, weight transposed) + bias."""

@@ -7,8 +7,12 @@ from math import prod
 from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import conv
+from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.conv_weights import ConvPacking
+from emuron.compiler.kernels.linear import Epilogue
 from emuron.compiler.kernels.windows import (
-    Chunk,
+    PARTITIONS,
     Position,
     Window,
     contraction_chunks,
@@ -17,7 +21,8 @@ from emuron.compiler.kernels.windows import (
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.numerics.dtypes import float32
+from emuron.errors import UnsupportedOpError
+from emuron.numerics.dtypes import DType, float32
 
 Pairs = tuple[tuple[int, int], ...]
 """(low, high) for each spatial dimension."""
@@ -35,9 +40,9 @@ class Conv(Op):
     transposed convolution (whose stride is then `lhs_dilation`, and `stride` is 1).
 
     x and weight are rounded to the auto-cast dtype. A chunk is one sum of fused multiply-adds over
-    its elements, in order: `kernels.windows.contraction_chunks` lists them, positions in row-major
-    order and channels within. Chunks are added in float32, then the float32 bias; one rounding, to
-    x's dtype. A product with padding is 0, whatever the weight.
+    its elements, in order; `kernels.windows.contraction_chunks` lists the chunks. They are added in
+    float32, then the float32 bias; one rounding, to x's dtype. A product with padding is 0,
+    whatever the weight.
     """
 
     stride: tuple[int, ...]
@@ -108,28 +113,73 @@ class Conv(Op):
             x[2:], weight[2:], self.stride, self.padding, self.dilation, self.lhs_dilation
         )
 
+    def packing(
+        self, operand: int, types: tuple[TensorType, ...], dtype: DType
+    ) -> ConvPacking | None:
+        """Return the layout of the weight: one matrix for each pass of the Tensor engine."""
+        if operand != 1:
+            return None
+        x, weight = (t.shape for t in types[:2])
+        windows = self.windows(x, weight)
+        return ConvPacking(weight, self.groups, self.transposed, windows, dtype.itemsize)
+
+    def lower(
+        self,
+        k: KernelContext,
+        inputs: tuple[Placed, ...],
+        outputs: tuple[Placed, ...],
+        epilogue: Op | None = None,
+        added: Placed | None = None,
+    ) -> None:
+        """Multiply shifted views of the image by the weights, position by position.
+
+        The sum with `added` and the activation `epilogue` join the write.
+        """
+        x, weight = inputs[:2]
+        bias = inputs[2] if len(inputs) == 3 else None
+        if weight.packing is None:
+            raise UnsupportedOpError("conv has a kernel only where its weight is a parameter")
+        function = getattr(epilogue, "activation", None)
+        conv.conv(k, x, weight, weight.packing, outputs[0], Epilogue(bias, added, function))
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the sum of the chunks' products, plus the bias."""
         b = ev.backend
         x, weight = arrays[:2]
         windows = self.windows(tuple(x.shape), tuple(weight.shape))
         rows = _grouped_weight(ev, weight, self.groups, self.transposed)
-        channels, kernel = rows.shape[2], tuple(weight.shape[2:])
-        grouped = b.reshape(x, (x.shape[0], self.groups, channels, *x.shape[2:]))
-        total = None
-        for chunk in contraction_chunks(channels, kernel, self.groups):
-            taken = rows[:, :, chunk.start : chunk.stop]
-            columns = [taken[(..., *p)] for p in self._stored(chunk.positions, kernel)]
-            left = columns[0] if len(columns) == 1 else b.concatenate(columns, 2)
-            patch = _patch(ev, grouped, chunk, windows)
-            part = b.multiply(left, patch) if patch.shape[2] == 1 else b.matmul(left, patch)
-            total = part if total is None else b.add(total, part)
-        assert total is not None
+        grouped = b.reshape(x, (x.shape[0], self.groups, rows.shape[2], *x.shape[2:]))
+        size = rows.shape[2]
+        alike = PARTITIONS % size == 0 or size % PARTITIONS == 0
+        step = self.groups if alike else 1
+        parts = [
+            self._sums(ev, grouped[:, at : at + step], rows[at : at + step], at, windows)
+            for at in range(0, self.groups, step)
+        ]
+        y = parts[0] if len(parts) == 1 else b.concatenate(parts, 1)
         outputs = self.groups * rows.shape[1]
-        y = b.reshape(total, (x.shape[0], outputs, *(w.outputs for w in windows)))
+        y = b.reshape(y, (x.shape[0], outputs, *(w.outputs for w in windows)))
         if len(arrays) == 3:
             y = b.add(y, b.reshape(arrays[2], (outputs, *(1 for _ in windows))))
         return (y,)
+
+    def _sums(
+        self, ev: EvalContext, x: Array, rows: Array, group: int, windows: tuple[Window, ...]
+    ) -> Array:
+        """Return [N, groups, outputs of one, outputs] of groups whose chunks are those of one."""
+        b = ev.backend
+        channels, kernel = rows.shape[2], tuple(rows.shape[3:])
+        begin = group * channels
+        total = None
+        for chunk in contraction_chunks(channels * self.groups, self.groups, group, windows):
+            taken = rows[:, :, chunk.start - begin : chunk.stop - begin]
+            columns = [taken[(..., *p)] for p in self._stored(chunk.positions, kernel)]
+            left = columns[0] if len(columns) == 1 else b.concatenate(columns, 2)
+            met = x[:, :, chunk.start - begin : chunk.stop - begin]
+            patch = _patch(ev, met, chunk.positions, windows)
+            part = b.multiply(left, patch) if patch.shape[2] == 1 else b.matmul(left, patch)
+            total = part if total is None else b.add(total, part)
+        return total
 
     def _stored(
         self, positions: tuple[Position, ...], kernel: tuple[int, ...]
@@ -155,21 +205,20 @@ def _grouped_weight(ev: EvalContext, weight: Array, groups: int, transposed: boo
     return b.transpose(split, (0, 2, 1, *range(3, 3 + len(kernel))))
 
 
-def _patch(ev: EvalContext, x: Array, chunk: Chunk, windows: tuple[Window, ...]) -> Array:
-    """Return what a chunk's elements meet: [N, groups, elements, outputs], zero for padding."""
-    batch, groups = x.shape[:2]
+def _patch(
+    ev: EvalContext, x: Array, positions: tuple[Position, ...], windows: tuple[Window, ...]
+) -> Array:
+    """Return what positions of the windows meet: [N, groups, elements, outputs], 0 for padding."""
+    batch, groups, channels = x.shape[:3]
     sizes = tuple(w.outputs for w in windows)
-    taken = x[:, :, chunk.start : chunk.stop]
-    count = chunk.stop - chunk.start
-    made = ev.backend.zeros((batch, groups, len(chunk.positions), count, *sizes), float32)
-    for number, position in enumerate(chunk.positions):
+    made = ev.backend.zeros((batch, groups, len(positions), channels, *sizes), float32)
+    for number, position in enumerate(positions):
         reaches = [w.reach(i) for w, i in zip(windows, position, strict=True)]
         met = [r for r in reaches if r is not None]
         if len(met) == len(windows):
-            made[(slice(None), slice(None), number, slice(None), *(r.outputs for r in met))] = (
-                taken[(..., *(r.inputs for r in met))]
-            )
-    shape = (batch, groups, len(chunk.positions) * count, prod(sizes))
+            at = (slice(None), slice(None), number, slice(None), *(r.outputs for r in met))
+            made[at] = x[(..., *(r.inputs for r in met))]
+    shape = (batch, groups, len(positions) * channels, prod(sizes))
     return ev.backend.reshape(made, shape)
 
 

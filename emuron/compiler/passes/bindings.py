@@ -71,7 +71,9 @@ class Bindings:
         if key not in self._parameters:
             made = self._made(stack, shape, dtype, value.name, "parameter")
             self._parameters[key] = (Binding(made.storage.tensor, stack, packing, dtype), made)
-        return self._slice(self._parameters[key][1], len(stack), shape)
+        found = self._slice(self._parameters[key][1], len(stack), shape)
+        found.packing = packing
+        return found
 
     def output(self, value: Value) -> Placed:
         """Return where an output is written; of a repeated layer, its slice of the stack."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emuron.compiler.graph import Block, Graph, Node, Value
-from emuron.compiler.kernels import elementwise, folding, movement
+from emuron.compiler.kernels import elementwise, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
-from emuron.compiler.kernels.view import LogicalView
+from emuron.compiler.kernels.images import by_channel
 from emuron.compiler.ops import Autocast
 from emuron.compiler.passes.bindings import Binding, Bindings
+from emuron.compiler.passes.layouts import Layout, layout_for, seen_alike
 from emuron.compiler.passes.repeats import Segment, find_repeats
 from emuron.compiler.passes.residency import VIEWS, Residency
 from emuron.errors import EmuronError, UnsupportedOpError
@@ -26,8 +27,7 @@ from emuron.trace.pass_record import PassRecord
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
-FOLDING = frozenset({"add", "all_reduce", "rms_norm"})
-"""Operators whose kernels write folded values: those of a decoder's stream of features."""
+_TAKE_EPILOGUES = frozenset({"linear", "conv"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +72,7 @@ class _Lowering:
         self.bound = Bindings(graph, cast, self.k)
         self.targets: dict[Value, Placed] = {}
         self.refused: dict[Node, str] = {}
+        self.unwritten: set[Node] = set()  # of the block being written
         self.counts: Counter[str] = Counter()
         self.turns = 1  # of the graph's layers that the body being written stands for
         self.position = {node: i for i, node in enumerate(graph.nodes)}
@@ -100,9 +101,9 @@ class _Lowering:
     # Layers
 
     def _block(self, block: Block, star: bool = False) -> None:
-        nodes = list(block.nodes)
-        for node in nodes:
-            if node.outputs[0] not in self.values:
+        self.unwritten = set(block.nodes)
+        for node in block.nodes:
+            if node in self.unwritten:
                 scope = _starred(node.scope) if star else node.scope
                 with self.recorder.group(scope or self.graph.name):
                     self._node(node)
@@ -152,22 +153,18 @@ class _Lowering:
     def _entered(self, value: Value, like: Value) -> Placed:
         """Return the buffer in which the first layer finds what layers hand on."""
         placed = self.values.get(value) or self.bound.given(value)
-        dense = placed.view.is_dense and placed.shape == like.shape
+        layout = layout_for(self.producer[like], like.shape, [placed])
         if (
-            dense
+            (placed.view.is_dense or by_channel(placed))
+            and placed.shape == like.shape
             and placed.dtype == self.residency.stored_dtype(like)
-            and folding.is_folded(placed) == self._is_to_fold(like)
+            and (placed.rows, placed.columns) in ((0, 0), (layout.rows, layout.columns))
             and not self.bound.is_given(value)
         ):
             return placed
-        made = self._new(like, "layer_in", self.producer[like].op.name)
+        made = self._new(like, "layer_in", layout)
         movement.move(self.k, placed, made)
         return made
-
-    def _is_to_fold(self, value: Value) -> bool:
-        """Tell whether a value, if it lies on chip, is folded."""
-        wide = folding.folds(*folding.matrix_of(value.shape))
-        return wide and self.producer[value].op.name in FOLDING
 
     def _twin(self, placed: Placed, block: Block, entering: Value, leaving: Value) -> Placed:
         """Return the buffer in which a layer leaves what the next one enters with.
@@ -178,7 +175,7 @@ class _Lowering:
         writes = next(i for i, node in enumerate(block.nodes) if leaving in node.outputs)
         if max(reads, default=-1) < writes:
             return placed
-        size = self.residency.bytes_of(leaving.shape, placed.dtype)
+        size = self.residency.bytes_of((placed.rows, placed.columns), placed.dtype)
         if placed.on_chip and self.residency.take(size):
             made = self.k.on_chip(placed.rows, placed.columns, placed.dtype, "layer_out")
             return made.seen_as(placed.view)
@@ -196,49 +193,73 @@ class _Lowering:
         if node.op.name in VIEWS and self._view(node):
             self.counts["views that move nothing"] += self.turns
             return
-        fused = self._epilogue(node)
-        if fused is not None:
+        joined = self._epilogue(node)
+        self.unwritten.difference_update(joined)
+        for other in joined:
             self.counts["operators"] += self.turns
-            self.counts[f"{node.op.name} with {fused.op.name} in its eviction"] += self.turns
-        outputs = (fused or node).outputs
+            self.counts[f"{node.op.name} with {other.op.name} in its eviction"] += self.turns
+        last = joined[-1] if joined else node
         inputs = tuple(self._operand(node, i) for i in range(len(node.inputs)))
         if getattr(node.op, "alu", None) is None:  # the others take a number as it is
             inputs = tuple(self.k.materialize(placed) for placed in inputs)
-        joined: dict[str, Any] = {}
-        if fused is not None:
-            joined = {"epilogue": fused.op, "added": self._other(fused, node.outputs[0])}
-        placed = tuple(self._target(fused or node, v) for v in outputs)
+        epilogue = self._joined(node, joined)
+        placed = tuple(self._target(last, v) for v in last.outputs)
+        given = seen_alike(node, (*inputs, *placed))
         try:
-            node.op.lower(self.k, inputs, placed, **joined)
+            node.op.lower(
+                self.k, tuple(given[: len(inputs)]), tuple(given[len(inputs) :]), **epilogue
+            )
         except UnsupportedOpError as error:
             self.refused[node] = str(error)
         except EmuronError as error:
             error.add_note(f"while lowering {node!r} ({node.source or node.scope})")
             raise
-        self.values.update(zip(outputs, placed, strict=True))
-        for value, made in zip(outputs, placed, strict=True):
+        self.values.update(zip(last.outputs, placed, strict=True))
+        for value, made in zip(last.outputs, placed, strict=True):
             if made.immediate is not None and self.residency.is_output(value):
                 elementwise.fill(self.k, made, made.immediate)
 
-    def _epilogue(self, node: Node) -> Node | None:
-        """Return the node that may join a linear layer: its only reader, a function or a sum."""
-        users = self.residency.users(node.outputs[0])
-        if node.op.name != "linear" or len(users) != 1 or self.residency.is_output(node.outputs[0]):
-            return None
-        reader = users[0][0]
-        exact = self.cast.written(node.outputs[0].type.dtype) == "float32"
-        if not exact or reader.scope != node.scope:
-            return None
-        if getattr(reader.op, "activation", None) is not None:
-            return reader
-        others = [v for v in reader.inputs if v is not node.outputs[0]]
-        ready = len(others) == 1 and others[0] in self.values
-        return reader if reader.op.name == "add" and ready else None
+    def _epilogue(self, node: Node) -> tuple[Node, ...]:
+        """Return the nodes that may join a product as it leaves PSUM: a sum, then a function.
 
-    def _other(self, reader: Node, value: Value) -> Placed | None:
-        """Return the operand of a sum that is not `value`."""
-        others = [self.values[v] for v in reader.inputs if v is not value]
-        return self.k.materialize(others[0]) if others else None
+        Each is the only reader of the one before it; of the same block, so that it is written with
+        it; and no value between them is rounded in a way that the product's kernel would not do.
+        """
+        if node.op.name not in _TAKE_EPILOGUES:
+            return ()
+        exact = self.cast.written(node.outputs[0].type.dtype) == "float32"
+        joined: list[Node] = []
+        reader = self._sole_reader(node)
+        if reader is not None and exact and reader.op.name == "add" and self._ready(reader, node):
+            joined.append(reader)
+            reader = self._sole_reader(reader)
+        activation = None if reader is None else getattr(reader.op, "activation", None)
+        # Rounding first does not change what relu gives.
+        if reader is not None and activation is not None and (exact or activation == "relu"):
+            joined.append(reader)
+        return tuple(joined)
+
+    def _sole_reader(self, node: Node) -> Node | None:
+        users = self.residency.users(node.outputs[0])
+        if len(users) != 1 or self.residency.is_output(node.outputs[0]):
+            return None
+        return users[0][0] if users[0][0] in self.unwritten else None
+
+    def _ready(self, reader: Node, node: Node) -> bool:
+        """Tell whether the other operand of a sum exists already."""
+        others = [v for v in reader.inputs if v is not node.outputs[0]]
+        return len(others) == 1 and others[0] in self.values
+
+    def _joined(self, node: Node, joined: tuple[Node, ...]) -> dict[str, Any]:
+        """Return the arguments that hand joined nodes to a kernel."""
+        found: dict[str, Any] = {}
+        for reader in joined:
+            if reader.op.name == "add":
+                other = next(v for v in reader.inputs if v is not node.outputs[0])
+                found["added"] = self.k.materialize(self.values[other])
+            else:
+                found["epilogue"] = reader.op
+        return found
 
     def _view(self, node: Node) -> bool:
         source = self._operand(node, 0)
@@ -272,42 +293,27 @@ class _Lowering:
             return placed
         if self.residency.is_output(value):
             return self.bound.output(value)
-        return self._new(value, value.name, node.op.name)
+        operands = [self.values[v] for v in node.inputs if v in self.values]
+        layout = layout_for(node, value.shape, operands)
+        return self._new(value, value.name, layout, _tiles_start_legally(node.op.name, value.shape))
 
-    def _new(self, value: Value, name: str, op: str = "") -> Placed:
-        """Return a new value in SBUF if the budget allows, else in HBM.
-
-        What attention and rope write, [B, H, S, D], lies as [B, S, H, D], as linear layers read it;
-        few wide rows that sums and norms write are folded.
-        """
+    def _new(self, value: Value, name: str, layout: Layout, reachable: bool = True) -> Placed:
+        """Return a new value in SBUF if the budget allows and it is `reachable`, else in HBM."""
         dtype = self.residency.stored_dtype(value)
-        shape = value.shape
-        swap = op in ("attention", "rope") and len(shape) == 4
-        if swap:
-            batch, heads, length, size = shape
-            shape = (batch, length, heads * size)
-        if op in FOLDING and folding.folds(*folding.matrix_of(shape)):
-            shape = (prod(shape) // folding.WIDTH, folding.WIDTH)
-        needed = self.residency.bytes_of(shape, dtype)
-        reachable = _tiles_start_legally(op, value.shape)
-        rows, columns = prod(shape[:-1]), shape[-1] if shape else 1
+        needed = self.residency.bytes_of((layout.rows, layout.columns), dtype)
         stays = reachable and self.residency.take(needed)
         where = "SBUF" if stays else "HBM"
+        size_bytes = layout.rows * layout.columns * dtype.itemsize
         self.counts[f"values kept in {where}"] += self.turns
-        self.counts[f"values kept in {where}, bytes"] += self.turns * prod(shape) * dtype.itemsize
+        self.counts[f"values kept in {where}, bytes"] += self.turns * size_bytes
         if dtype != self.cast.written(value.type.dtype):
             self.counts["values stored as products read them"] += self.turns
         if stays:
             self.spent[value] = needed
-            made = self.k.on_chip(rows, columns, dtype, name)
+            made = self.k.on_chip(layout.rows, layout.columns, dtype, name)
         else:
-            made = self.k.hbm((rows, columns), dtype, name, "temporary")
-        view = LogicalView.dense(value.shape)
-        if swap:
-            split = made.view.reshape((value.shape[0], value.shape[2], *value.shape[1::2]))
-            assert split is not None
-            view = split.permute((0, 2, 1, 3))
-        return made.seen_as(view)
+            made = self.k.hbm((layout.rows, layout.columns), dtype, name, "temporary")
+        return Placed(made.storage, layout.view, layout.columns, layout.rows)
 
     def _output(self, value: Value) -> None:
         if value in self.bound.outputs:

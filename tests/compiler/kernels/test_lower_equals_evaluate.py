@@ -30,7 +30,7 @@ ON_HOST = frozenset(
         *("floordiv-2", "gather_along", "gather_nd", "histogram", "mod-2", "pad", "reduce-7"),
         *("rem-2", "reverse", "rng_bits", "scatter_nd", "sort", "take-1", "topk"),
         "while",
-        *("conv", "reduce_window", "resize", "group_norm", "batch_norm", "lstm", "gru"),
+        *("reduce_window", "resize", "group_norm", "batch_norm", "lstm", "gru"),
         "grouped_matmul",
     }
 )
@@ -63,7 +63,7 @@ def graph_of(example: Example) -> tuple[Graph, dict[str, np.ndarray]]:
     operands, inputs = [], {}
     for number, (type, bounds) in enumerate(zip(example.types, ranges, strict=True)):
         array = values(type, bounds, number)
-        if example.op.name == "linear" and number > 0:
+        if example.op.name in ("linear", "conv") and number > 0:
             operands.append(builder.parameter(f"p{number}", type, lambda array=array: array))
             continue
         operands.append(builder.input(f"x{number}", type))
