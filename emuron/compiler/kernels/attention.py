@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,24 @@ _TURN_AFTER = 2  # tiles whose scores are issued between a tile's exponentials a
 _LONG_HEAD = 8  # query tiles of a key head from which its heads become a recorded loop
 _TURNED_QUERIES = 512  # rows of queries that are transposed at once
 _FINISH_AFTER = 4  # and between its exponentials and their product with the values
+_BANDS = 16  # ranges of query rows that each read only the keys that causality lets them see
+
+KEY_BLOCK = 512
+"""Keys whose exponentials are summed together; the sums are added in order."""
+
+
+def seen_keys(rows: tuple[int, int], queries: int, keys: int, window: int) -> tuple[int, int]:
+    """Return the first and the end of the blocks of keys that causal query rows see."""
+    start, count = rows
+    last = start + count - 1 + keys - queries
+    first = max(0, start + keys - queries - window + 1) if window else 0
+    return first // KEY_BLOCK * KEY_BLOCK, min(keys, -(-(last + 1) // KEY_BLOCK) * KEY_BLOCK)
+
+
+def key_blocks(count: int) -> Iterator[slice]:
+    """Yield the blocks of keys that are summed together."""
+    for start in range(0, count, KEY_BLOCK):
+        yield slice(start, min(count, start + KEY_BLOCK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +46,8 @@ class AttentionRules:
 
     scale: float
     causal: bool
+    window: int
+    softcap: float
     hidden_score: float
     floor: float
     smallest_sum: float
@@ -42,21 +62,23 @@ def attention(
     values: Placed,
     mask: Placed | None,
     positions: Placed | None,
+    sinks: Placed | None,
     out: Placed,
 ) -> None:
     """Write softmax(q·kᵀ·scale + mask)·v for q, out [B, H, Q, D] and k, v [B, Hk, K, D]."""
     heads, queries = q.shape[1:3]
     key_heads, length = keys.shape[1:3]
     share = heads // key_heads
-    if rules.causal and queries > 1:
+    if rules.causal and (queries > 1 or rules.window):
         last = np.arange(queries, dtype=np.float32) + (length - queries)
         positions = k.constant(np.tile(last, (q.shape[0], 1)), float32, "causal")
-    if share > 1 and queries == 1:  # the query heads of a key head become its query rows
+    alike = sinks is None and (mask is None or mask.shape[1] == 1)
+    if share > 1 and queries == 1 and alike:  # the query heads of a key head become its query rows
         q, out = (_as_rows(v, key_heads, share) for v in (q, out))
         share = 1
     if positions is not None:
         k.places(length)
-    _Attention(k, rules, q, keys, values, mask, positions, out, share).run()
+    _Attention(k, rules, q, keys, values, mask, positions, sinks, out, share).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +108,7 @@ class _Attention:
     values: Placed
     mask: Placed | None
     positions: Placed | None
+    sinks: Placed | None
     out: Placed
     share: int  # query heads of a key head
     due: deque[_Head] = field(default_factory=deque)
@@ -142,21 +165,47 @@ class _Attention:
         stationary = None
         if queries <= _TURNED_QUERIES:
             stationary = k.transposed(query_rows, (0, queries), self.rules.dtype)
-        for rows in k.row_tiles(queries, target, query_rows):
-            row, count = rows
-            self._settle(_FINISH_AFTER - 1)
-            if stationary is None:
-                turned = k.transposed(query_rows, rows, self.rules.dtype)
-                left = turned[start : start + size, 0]
-            else:
-                left = stationary[start : start + size, 0, row : row + count]
-            scores = self._scores(left, moving, self._hidden(batch, head, rows))
-            weights, total = self._exponentials(scores)
-            self.due.append(_Head(weights, total, values, target, rows))
-            if isinstance(row, Affine):
-                self._settle(0)
+        for band, (first, end) in self._bands():
+            for offset, count in k.row_tiles(band[1], target, query_rows):
+                row = offset + band[0]
+                self._settle(_FINISH_AFTER - 1)
+                if stationary is None:
+                    turned = k.transposed(query_rows, (row, count), self.rules.dtype)
+                    left = turned[start : start + size, 0]
+                else:
+                    left = stationary[start : start + size, 0, row : row + count]
+                rows, span = (row, count), slice(first, end)
+                hidden = self._hidden(batch, head, rows, span)
+                scores = self._scores(left, moving[:, span], hidden)
+                weights, total = self._exponentials(scores, self._sink(head, count))
+                blocks = slice(first // 128, -(-end // 128))
+                self.due.append(_Head(weights, total, values[:, blocks], target, rows))
+                if isinstance(row, Affine):
+                    self._settle(0)
 
-    def _hidden(self, batch: int, head: Index, rows: tuple[Index, int]) -> NkiTensor | None:
+    def _bands(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Yield ranges of query rows with the range of keys that any of them sees."""
+        queries, keys = self.q.shape[2], self.keys.shape[2]
+        if not self.rules.causal:
+            yield (0, queries), (0, keys)
+            return
+        height = -(-queries // (128 * _BANDS)) * 128
+        for start in range(0, queries, height):
+            rows = start, min(height, queries - start)
+            yield rows, seen_keys(rows, queries, keys, self.rules.window)
+
+    def _sink(self, head: Index, rows: int) -> NkiTensor | None:
+        """Return [rows, 1] of the score of a head's sink."""
+        if self.sinks is None:
+            return None
+        heads = self.sinks.shape[0]
+        row = LogicalView((((1, 0),), self.sinks.view.dims[0]), self.sinks.view.offset)
+        spread = self.k.spread(self.k.spill(self.sinks).seen_as(row), 128, (0, heads))
+        return spread[:rows, head : head + 1]
+
+    def _hidden(
+        self, batch: int, head: Index, rows: tuple[Index, int], span: slice
+    ) -> NkiTensor | None:
         """Return [rows, keys] to add to the scores: a float mask, or 0 and the hidden score.
 
         A score plus the hidden score is the hidden score, whatever the score: it is that large.
@@ -164,19 +213,31 @@ class _Attention:
         mask = self.mask
         heads_differ = mask is not None and mask.shape[1] > 1
         rows_differ = self.positions is not None or (mask is not None and mask.shape[2] > 1)
-        key = (batch, head if heads_differ else 0, rows[0] if rows_differ else 0, rows[1])
+        shared = (batch, head if heads_differ else 0, rows[0] if rows_differ else 0, rows[1])
+        key = (*shared, span.start, span.stop)
         if key in self.hiding:
             return self.hiding[key]
         tile = self._mask_tile(batch, head, rows)
-        limits = self._limits(batch, rows)
-        hidden = self._hide(None, tile) if tile is not None else None
-        if limits is not None:
-            seen = self.k.sbuf((rows[1], self.keys.shape[2]), float32, "seen")
-            nisa.tensor_scalar(seen, self.k.places(seen.shape[1])[: rows[1]], "less_equal", limits)
-            hidden = self._hide(hidden, seen)
+        last = self._limits(batch, rows)
+        hidden = self._hide(None, tile[:, span]) if tile is not None else None
+        if last is not None:
+            hidden = self._hide(hidden, self._seen(last, span))
         if hidden is not None and not isinstance(rows[0], Affine) and self._keeps(rows_differ):
             self.hiding[key] = hidden
         return hidden
+
+    def _seen(self, last: NkiTensor, span: slice) -> NkiTensor:
+        """Return 1 where a key is not beyond the last one seen, nor before the window, else 0."""
+        k, rows, window = self.k, last.shape[0], self.rules.window
+        places = k.places(self.keys.shape[2])[:rows, span]
+        seen = k.sbuf(places.shape, float32, "seen")
+        nisa.tensor_scalar(seen, places, "less_equal", last)
+        if not window:
+            return seen
+        first, both = k.sbuf((rows, 1), float32), k.sbuf(places.shape, float32, "seen")
+        nisa.tensor_scalar(first, last, "subtract", float(window - 1))
+        nisa.scalar_tensor_tensor(both, places, "greater_equal", first, "multiply", seen)
+        return both
 
     def _keeps(self, rows_differ: bool) -> bool:
         """Tell whether mask tiles are kept for the next head: the few that all rows share."""
@@ -235,34 +296,58 @@ class _Attention:
             span = slice(start, min(length, start + _PSUM_COLUMNS))
             product = self.k.psum((rows, span.stop - start), float32)
             nisa.nc_matmul(product, stationary, moving[:, span], accumulate=False)
+            scale = self.rules.scale
+            if self.rules.softcap:
+                product, scale = self._capped(product), self.rules.softcap
             if hidden is None:
-                nisa.tensor_scalar(scores[:, span], product, "multiply", self.rules.scale)
+                nisa.tensor_scalar(scores[:, span], product, "multiply", scale)
             else:
                 nisa.scalar_tensor_tensor(
-                    scores[:, span], product, "multiply", self.rules.scale, "add", hidden[:, span]
+                    scores[:, span], product, "multiply", scale, "add", hidden[:, span]
                 )
         return scores
 
-    def _exponentials(self, scores: NkiTensor) -> tuple[NkiTensor, NkiTensor]:
-        """Return exp(scores − row maximum), rounded, and their sum before rounding."""
+    def _capped(self, product: NkiTensor) -> NkiTensor:
+        """Return tanh(product · scale / cap)."""
+        made = self.k.sbuf(product.shape, float32, "capped")
+        rules = self.rules
+        nisa.activation(made, "tanh", product, scale=rules.scale / rules.softcap)
+        return made
+
+    def _exponentials(
+        self, scores: NkiTensor, sink: NkiTensor | None
+    ) -> tuple[NkiTensor, NkiTensor]:
+        """Return exp(scores − largest), rounded, and their sum before rounding, the sink's too."""
         k, rules, rows = self.k, self.rules, scores.shape[0]
         shift, total = (k.sbuf((rows, 1), float32) for _ in range(2))
         nisa.tensor_reduce(shift, "maximum", scores, 1, negate=True)
+        if sink is not None:
+            lowest, shift = shift, k.sbuf((rows, 1), float32)
+            nisa.scalar_tensor_tensor(shift, sink, "multiply", -1.0, "minimum", lowest)
         if self.bounded:
             lowest, shift = shift, k.sbuf((rows, 1), float32)
             nisa.tensor_scalar(shift, lowest, "minimum", -rules.floor)
         weights = k.sbuf(scores.shape, rules.dtype, "weights")
-        nisa.activation(
-            weights,
-            "exp",
-            scores,
-            bias=shift,
-            scale=1.0,
-            reduce_op="add",
-            reduce_res=total,
-            reduce_cmd="reset_reduce",
-        )
-        return weights, total
+        blocks = list(key_blocks(scores.shape[1]))
+        for block in blocks:
+            nisa.activation(
+                weights[:, block],
+                "exp",
+                scores[:, block],
+                bias=shift,
+                scale=1.0,
+                reduce_op="add",
+                reduce_res=total if block is blocks[-1] else None,
+                reduce_cmd="reduce" if block.start else "reset_reduce",
+            )
+        return weights, total if sink is None else self._with_sink(total, sink, shift)
+
+    def _with_sink(self, total: NkiTensor, sink: NkiTensor, shift: NkiTensor) -> NkiTensor:
+        """Return the sum of exponentials with that of the sink."""
+        added, made = (self.k.sbuf(total.shape, float32) for _ in range(2))
+        nisa.activation(added, "exp", sink, bias=shift, scale=1.0)
+        nisa.tensor_tensor(made, total, added, "add")
+        return made
 
     @property
     def bounded(self) -> bool:

@@ -61,10 +61,14 @@ class GraphBuilder(NetworkBuilder):
         scale: float,
         causal: bool = False,
         positions: Value | None = None,
+        window: int = 0,
+        softcap: float = 0.0,
+        sinks: Value | None = None,
     ) -> Value:
         """Scaled dot-product attention over [batch, heads, sequence, head size]."""
-        op = Attention(scale, causal, mask is not None, positions is not None)
-        return self.one(op, q, k, v, *(o for o in (mask, positions) if o is not None))
+        masked, positioned, sunk = (o is not None for o in (mask, positions, sinks))
+        op = Attention(scale, causal, masked, positioned, window, softcap, sunk)
+        return self.one(op, q, k, v, *(o for o in (mask, positions, sinks) if o is not None))
 
     def layer_norm(
         self, x: Value, weight: Value | None = None, bias: Value | None = None, *, epsilon: float

@@ -110,21 +110,24 @@ def _attention(op, q, k, v, *optional):
     out = np.zeros((*q.shape[:3], v.shape[3]))
     keys, per_group = k.shape[2], q.shape[1] // k.shape[1]
     mask = np.broadcast_to(optional[0], (*q.shape[:3], keys)) if op.masked else None
+    positions = optional[op.masked] if op.positioned else None
     for b, h, i in np.ndindex(*q.shape[:3]):
-        seen = list(range(keys))
-        if op.causal:
-            seen = [j for j in seen if j <= i + keys - q.shape[2]]
-        if op.positioned:
-            seen = [j for j in seen if j <= optional[-1][b, i]]
+        last = i + keys - q.shape[2] if op.causal else keys - 1
+        last = last if positions is None else int(positions[b, i])
+        first = last - op.window + 1 if op.window else 0
+        seen = [j for j in range(keys) if first <= j <= last]
         if mask is not None and mask.dtype == bool:
             seen = [j for j in seen if mask[b, h, i, j]]
         if not seen:
             continue
-        scores = [float(q[b, h, i] @ k[b, h // per_group, j]) * op.scale for j in seen]
+        scores = [float(s) * op.scale for s in k[b, h // per_group, seen] @ q[b, h, i]]
+        if op.softcap:
+            scores = [op.softcap * math.tanh(s / op.softcap) for s in scores]
         if mask is not None and mask.dtype != bool:
             scores = [s + mask[b, h, i, j] for s, j in zip(scores, seen, strict=True)]
-        for p, j in zip(_softmax_row(scores), seen, strict=True):
-            out[b, h, i] += p * v[b, h // per_group, j]
+        scores += [optional[-1][h]] if op.sinks else []
+        shares = _softmax_row(scores)[: len(seen)]  # the sink has no value
+        out[b, h, i] = shares @ v[b, h // per_group, seen]
     return out
 
 
