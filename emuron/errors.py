@@ -17,6 +17,8 @@ EXTRA_OF_MODULE: Mapping[str, str] = MappingProxyType(
         "diffusers": "diffusers",
         "jax": "jax",
         "jaxlib": "jax",
+        "flax": "jax",
+        "keras": "keras",
         "onnx": "onnx",
         "fastapi": "serve",
         "uvicorn": "serve",

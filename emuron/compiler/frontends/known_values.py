@@ -50,7 +50,7 @@ class KnownValues:
         array = narrow(np.asarray(array), name)
         type = TensorType(array.shape, dtype(array.dtype))
         first = array.reshape(-1)[:1].tolist()
-        if array.size and type.dtype.kind != "packed" and bool((array == first[0]).all()):
+        if array.size == 1 or (array.size and bool((array == first[0]).all())):
             value = self.b.full(first[0], type.shape, type.dtype)
         elif 0 < array.size <= MOST_CONSTANT_ELEMENTS:
             value = self.b.constant(array.reshape(-1).tolist(), type)

@@ -116,7 +116,9 @@ def _convolution(c: Call, x: Operand, weight: Operand, *bias: Operand) -> Value:
     padding = tuple((p, p) for p in _spatial(c, "pad", rank, 0))
     held = c.weight(weight, outputs, value.shape[1] // groups, *kernel)
     added = c.weight(bias[0], outputs) if bias and not c.flag("no_bias") else None
-    return recipes.conv(c.b, value, held, stride, padding, dilation, bias=added, groups=groups)
+    return c.b.conv(
+        value, held, added, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
 
 
 @mxnet("Deconvolution")
@@ -128,21 +130,17 @@ def _deconvolution(c: Call, x: Operand, weight: Operand, *bias: Operand) -> Valu
     pads, more = (_spatial(c, n, rank, 0) for n in ("pad", "adj"))
     if c.integers("target_shape"):
         raise UnsupportedOpError("target_shape; give pad and adj")
-    reaches = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-    padding = tuple((r - p, r - p + a) for r, p, a in zip(reaches, pads, more, strict=True))
     held = c.weight(weight, value.shape[1], outputs // groups, *kernel)
     added = c.weight(bias[0], outputs) if bias and not c.flag("no_bias", True) else None
-    return recipes.conv(
-        c.b,
+    return c.b.conv_transpose(
         value,
         held,
-        (1,) * rank,
-        padding,
-        dilation,
-        lhs_dilation=stride,
-        bias=added,
+        added,
+        stride=stride,
+        padding=[(p, p) for p in pads],
+        output_padding=more,
+        dilation=dilation,
         groups=groups,
-        transposed=True,
     )
 
 
@@ -162,8 +160,14 @@ def _pooling(c: Call, x: Operand) -> Value:
     padding = tuple((p, p) for p in _spatial(c, "pad", rank, 0))
     ceil = c.text("pooling_convention", "valid") == "full"
     included = c.flag("count_include_pad", True)
-    return recipes.pool(
-        c.b, kind, value, kernel, stride, padding, ceil=ceil, count_include_pad=included
+    return c.b.reduce_window(
+        kind,
+        value,
+        kernel,
+        stride=stride,
+        padding=padding,
+        ceil=ceil,
+        count_include_pad=included,
     )
 
 
@@ -176,7 +180,7 @@ def _adaptive_pool(c: Call, x: Operand) -> Value:
     if any(n % s for n, s in pairs):
         raise UnsupportedOpError(f"pooling {value} to {list(sizes)} with windows of two sizes")
     window = tuple(n // s for n, s in pairs)
-    return recipes.pool(c.b, "avg", value, window, window, ((0, 0),) * 2)
+    return c.b.reduce_window("avg", value, window, stride=window)
 
 
 @mxnet("UpSampling")
@@ -197,7 +201,8 @@ def _bilinear_resize(c: Call, x: Operand) -> Value:
         raise UnsupportedOpError(f"a resize of mode {c.text('mode')!r}")
     sizes = [c.integer("height"), c.integer("width")]
     aligned = c.flag("align_corners", True)
-    return recipes.resize(c.b, value, sizes, "linear", "align_corners" if aligned else "half_pixel")
+    coordinates = "align_corners" if aligned else "half_pixel"
+    return c.b.resize(value, sizes, "linear", coordinates=coordinates)
 
 
 # Normalisation
@@ -212,9 +217,11 @@ def _batch_norm(
     names = (gamma, beta, mean, variance)
     scale, shift, middle, spread = (c.weight(w, value.shape[axis]) for w in names)
     epsilon = c.number("eps", 1e-3)
-    held = None if c.flag("fix_gamma", True) else scale
-    made = recipes.batch_norm(c.b, value, held, shift, middle, spread, epsilon, axis)
-    return [made, middle, spread]
+    if c.flag("fix_gamma", True):
+        scale = c.b.full(1, scale.shape, scale.type.dtype)
+    rows = recipes.swap(c.b, value, axis, 1)
+    made = c.b.batch_norm(rows, scale, shift, middle, spread, epsilon=epsilon)
+    return [recipes.swap(c.b, made, axis, 1), middle, spread]
 
 
 @mxnet("LayerNorm")
@@ -234,7 +241,7 @@ def _group_norm(c: Call, x: Operand, gamma: Operand, beta: Operand) -> Value:
     groups = channels if c.op == "InstanceNorm" else c.integer("num_groups", 1)
     scale, shift = (c.weight(w, channels) for w in (gamma, beta))
     epsilon = c.number("eps", 1e-3 if c.op == "InstanceNorm" else 1e-5)
-    return recipes.group_norm(c.b, value, groups, scale, shift, epsilon)
+    return c.b.group_norm(value, scale, shift, groups=groups, epsilon=epsilon)
 
 
 @mxnet("L2Normalization")
@@ -253,7 +260,7 @@ def _local_response(c: Call, x: Operand) -> Value:
     b, value, size = c.b, c.value(x), c.integer("nsize", 1)
     square = recipes.channels_last(b, b.mul(value, value))
     half = size // 2
-    total = recipes.pool(b, "sum", square, (size,), (1,), ((half, half),))
+    total = b.reduce_window("sum", square, (size,), padding=half)
     total = recipes.channels_first(b, total)
     base = b.add(b.mul(total, c.number("alpha", 1e-4) / size), c.number("knorm", 2))
     return b.mul(value, b.binary(find_op("pow")(), base, -c.number("beta", 0.75)))

@@ -208,7 +208,7 @@ def _part(
     if not chosen:
         return c.b.slice(value, axis, 0, 0)
     kept = c.b.slice(value, axis, chosen[-1], start + 1, -stride)
-    return recipes.reverse(c.b, kept, axis)
+    return c.b.reverse(kept, (axis,))
 
 
 @mxnet("slice_like")
@@ -222,7 +222,7 @@ def _slice_like(c: Call, x: Operand, like: Operand) -> Value:
 @mxnet("reverse", "flip")
 def _reverse(c: Call, x: Operand) -> Value:
     value = c.value(x)
-    return recipes.reverse(c.b, value, *c.axes(value.type.rank))
+    return c.b.reverse(value, c.axes(value.type.rank))
 
 
 @mxnet("Pad", "pad")
@@ -230,7 +230,7 @@ def _pad(c: Call, x: Operand) -> Value:
     widths = c.integers("pad_width")
     mode = c.text("mode", "constant")
     fill = c.number("constant_value")
-    return recipes.pad(c.b, c.value(x), widths[::2], widths[1::2], fill, mode)
+    return c.b.pad(c.value(x), widths[::2], widths[1::2], mode=mode, value=fill)
 
 
 @mxnet("depth_to_space", "space_to_depth")

@@ -8,7 +8,7 @@ from typing import Any
 from emuron.compiler.graph import Op, Value
 from emuron.compiler.ops import GraphBuilder, find_op
 from emuron.errors import UnsupportedOpError
-from emuron.numerics.dtypes import DType, bool_, float32
+from emuron.numerics.dtypes import DType, bool_, float32, int32
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -76,11 +76,7 @@ def reduce(
 ) -> Value:
     """Return a reduction over `axes` (counted from 0, in any order); over none it is x."""
     axes = sorted(set(axes))
-    if not axes:
-        return x
-    if x.type.dtype == bool_ and kind in ("any", "all"):
-        kind = "max" if kind == "any" else "min"
-    return b.reduce(kind, x, axes, keepdims=keepdims)
+    return b.reduce(kind, x, axes, keepdims=keepdims) if axes else x
 
 
 def channels_first(b: GraphBuilder, x: Value) -> Value:
@@ -106,30 +102,6 @@ def same_padding(
     return tuple(pairs)
 
 
-def batch_norm(
-    b: GraphBuilder,
-    x: Value,
-    scale: Value | None,
-    shift: Value | None,
-    mean: Value,
-    variance: Value,
-    epsilon: float,
-    axis: int = 1,
-) -> Value:
-    """Return (x - mean) · scale / √(variance + epsilon) + shift along one dimension, float32."""
-    factor = b.apply("rsqrt", b.add(variance, epsilon))
-    if scale is not None:
-        factor = b.mul(factor, scale)
-    offset = b.mul(mean, b.apply("neg", factor))
-    if shift is not None:
-        offset = b.add(offset, shift)
-
-    def spread(v: Value) -> Value:
-        return b.broadcast(b.cast(v, x.type.dtype), x.shape, (axis,))
-
-    return b.add(b.mul(x, spread(factor)), spread(offset))
-
-
 def one_hot(b: GraphBuilder, index: Value, depth: int, axis: int, to: DType = float32) -> Value:
     """Return 1 at each index along a new dimension `axis` of `depth`, else 0."""
     shape = (*index.shape[:axis], depth, *index.shape[axis:])
@@ -145,71 +117,16 @@ def make(name: str, *arguments: Any, **options: Any) -> Op:
     return made
 
 
-def reverse(b: GraphBuilder, x: Value, *axes: int) -> Value:
-    """Return x backwards along some dimensions."""
-    return b.one(make("reverse", tuple(axes)), x) if axes else x
-
-
-def pad(
-    b: GraphBuilder,
-    x: Value,
-    low: Sequence[int],
-    high: Sequence[int],
-    fill: float = 0.0,
-    mode: str = "constant",
-) -> Value:
-    """Return x with elements before and after it along every dimension."""
-    if not any((*low, *high)):
-        return x
-    interior = (0,) * x.type.rank
-    return b.one(make("pad", tuple(low), tuple(high), interior, fill, mode), x)
-
-
-def conv(
-    b: GraphBuilder,
-    x: Value,
-    weight: Value,
-    stride: Sequence[int],
-    padding: Pairs,
-    dilation: Sequence[int],
-    *,
-    lhs_dilation: Sequence[int] = (),
-    bias: Value | None = None,
-    groups: int = 1,
-    transposed: bool = False,
-) -> Value:
-    """Return the convolution of x [N, C, *spatial], as the operator `conv` has it."""
-    spread = tuple(lhs_dilation) or (1,) * len(stride)
-    made = make("conv", tuple(stride), padding, tuple(dilation), spread, groups, transposed)
-    return b.one(made, x, weight, *(() if bias is None else (bias,)))
-
-
-def pool(
-    b: GraphBuilder,
-    kind: str,
-    x: Value,
-    window: Sequence[int],
-    stride: Sequence[int],
-    padding: Pairs,
-    *,
-    ceil: bool = False,
-    count_include_pad: bool = False,
-) -> Value:
-    """Return the reduction over windows of the last dimensions."""
-    ones = (1,) * len(window)
-    made = make(
-        "reduce_window", kind, tuple(window), tuple(stride), padding, ones, ceil, count_include_pad
-    )
-    return b.one(made, x)
-
-
-def resize(b: GraphBuilder, x: Value, sizes: Sequence[int], mode: str, coordinates: str) -> Value:
-    """Return images [N, C, *spatial] at another size."""
-    return b.one(make("resize", tuple(sizes), mode, coordinates), x)
-
-
-def group_norm(
-    b: GraphBuilder, x: Value, groups: int, scale: Value, shift: Value, epsilon: float
-) -> Value:
-    """Return x [N, C, *spatial] normalised in groups of channels."""
-    return b.one(make("group_norm", groups, epsilon), x, scale, shift)
+def choose(b: GraphBuilder, which: Value, results: Sequence[Sequence[Value]]) -> list[Value]:
+    """Return the results of the branch that `which` names; the last one if it names none."""
+    found = list(results[0])
+    index = b.cast(which, int32)
+    for number, made in enumerate(results[1:], 1):
+        # XLA takes the last branch for a number that is none of a branch.
+        if number == len(results) - 1:
+            index = b.select(b.compare("lt", index, 0), number, index)
+        truth = b.compare("ge" if number == len(results) - 1 else "eq", index, number)
+        found = [
+            b.select(b.broadcast(truth, y.shape), y, x) for x, y in zip(found, made, strict=True)
+        ]
+    return found

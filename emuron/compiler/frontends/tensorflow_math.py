@@ -232,7 +232,7 @@ def _cumulative(c: Call, x: Operand, axis: Operand) -> Value:
     at = c.axis(axis, value.type.rank)
     kind = "prod" if c.op == "Cumprod" else "sum"
     if c.flag("reverse"):
-        value = recipes.reverse(c.b, value, at)
+        value = c.b.reverse(value, (at,))
     found = c.b.one(Cumulative(at, kind), value)
     if c.flag("exclusive"):
         size = value.shape[at]
@@ -241,4 +241,4 @@ def _cumulative(c: Call, x: Operand, axis: Operand) -> Value:
         first[at] = 1
         start = c.b.full(float(kind == "prod"), first, value.type.dtype)
         found = c.b.concat([start, shifted], at)
-    return recipes.reverse(c.b, found, at) if c.flag("reverse") else found
+    return c.b.reverse(found, (at,)) if c.flag("reverse") else found

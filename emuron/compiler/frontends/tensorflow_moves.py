@@ -145,7 +145,7 @@ def _transpose(c: Call, x: Operand, axes: Operand) -> Value:
 def _reverse(c: Call, x: Operand, axes: Operand) -> Value:
     value = c.value(x)
     at = sorted(c.axis_of(a, value.type.rank) for a in c.integers(axes, "axes"))
-    return recipes.reverse(c.b, value, *at)
+    return c.b.reverse(value, at)
 
 
 @tensorflow("Roll")
@@ -283,7 +283,7 @@ def _range_of(c: Call, value: Value, axis: int, place: slice) -> Value:
     count = len(range(start, stop, step))
     first = start + (count - 1) * step
     kept = c.b.slice(value, axis, max(first, 0), start + 1 if count else max(first, 0), -step)
-    return recipes.reverse(c.b, kept, axis)
+    return c.b.reverse(kept, (axis,))
 
 
 # Padding
@@ -305,9 +305,9 @@ def _mirror_pad(c: Call, x: Operand, paddings: Operand) -> Value:
         size = value.shape[axis]
         parts = [value]
         if low:
-            parts.insert(0, recipes.reverse(c.b, c.b.slice(value, axis, 0, low), axis))
+            parts.insert(0, c.b.reverse(c.b.slice(value, axis, 0, low), (axis,)))
         if high:
-            parts.append(recipes.reverse(c.b, c.b.slice(value, axis, size - high, size), axis))
+            parts.append(c.b.reverse(c.b.slice(value, axis, size - high, size), (axis,)))
         value = c.b.concat(parts, axis) if len(parts) > 1 else value
     return value
 
@@ -315,7 +315,7 @@ def _mirror_pad(c: Call, x: Operand, paddings: Operand) -> Value:
 def _padded(c: Call, x: Operand, paddings: Operand, mode: str, fill: float) -> Value:
     pairs = c.array(paddings, "paddings").reshape(-1, 2).tolist()
     low, high = ([int(p[i]) for p in pairs] for i in (0, 1))
-    return recipes.pad(c.b, c.value(x), low, high, fill, mode)
+    return c.b.pad(c.value(x), low, high, mode=mode, value=fill)
 
 
 # Blocks
@@ -326,7 +326,7 @@ def _space_to_batch(c: Call, x: Operand, block: Operand, paddings: Operand) -> V
     value, sizes = c.value(x), c.integers(block, "block")
     pairs = [[0, 0], *c.array(paddings, "paddings").reshape(-1, 2).tolist()]
     pairs += [[0, 0]] * (value.type.rank - len(pairs))
-    value = recipes.pad(c.b, value, [p[0] for p in pairs], [p[1] for p in pairs])
+    value = c.b.pad(value, [p[0] for p in pairs], [p[1] for p in pairs])
     count, batch, rest = len(sizes), value.shape[0], value.shape[len(sizes) + 1 :]
     outer = [n // s for n, s in zip(value.shape[1:], sizes, strict=False)]
     split = [n for pair in zip(outer, sizes, strict=True) for n in pair]
@@ -398,6 +398,6 @@ def _matrix_set_diag(c: Call, x: Operand, diagonal: Operand) -> Value:
     short = min(rows, columns)
     if rows > short:
         low = [0] * line.type.rank
-        line = recipes.pad(c.b, line, low, [*low[:-2], rows - short, 0])
+        line = c.b.pad(line, low, [*low[:-2], rows - short, 0])
     eye = c.b.broadcast(c.known.value(np.eye(rows, columns, dtype=bool), c.name), value.shape)
     return c.b.select(eye, c.b.broadcast(line, value.shape), value)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from emuron.compiler.frontends import recipes
-from emuron.compiler.frontends.contractions import einsum
 from emuron.compiler.frontends.tensorflow_call import Call, Operand, Variable, tensorflow
 from emuron.compiler.graph import Value
 from emuron.compiler.ops import find_op
@@ -36,7 +35,7 @@ def _batch_matmul(c: Call, x: Operand, y: Operand) -> Value:
 
 @tensorflow("Einsum")
 def _einsum(c: Call, *operands: Operand) -> Value:
-    return einsum(c.b, c.text("equation"), c.values(*operands))
+    return c.b.einsum(c.text("equation"), *c.values(*operands))
 
 
 # Convolutions and pooling
@@ -84,7 +83,8 @@ def _conv(c: Call, x: Operand, weight: Operand) -> Value:
         groups = value.shape[1]
         kernel = c.b.reshape(kernel, *window, 1, math.prod(kernel.shape[-2:]))
     kernel = c.b.permute(kernel, rank - 1, rank - 2, *range(rank - 2))
-    return _back(c, recipes.conv(c.b, value, kernel, step, padding, spread, groups=groups))
+    made = c.b.conv(value, kernel, stride=step, padding=padding, dilation=spread, groups=groups)
+    return _back(c, made)
 
 
 @tensorflow("Conv2DBackpropInput")
@@ -95,20 +95,21 @@ def _transposed_conv(c: Call, sizes: Operand, weight: Operand, gradient: Operand
     shape = c.integers(sizes, "input sizes")
     wanted = shape[1:-1] if c.channels_last else shape[2:]
     given = _padding(c, wanted, window, step, spread)
-    padding = []
-    for axis, (low, _) in enumerate(given):
-        reach = (window[axis] - 1) * spread[axis]
-        total = wanted[axis] + reach - ((value.shape[2 + axis] - 1) * step[axis] + 1)
-        padding.append((reach - low, total - (reach - low)))
+    more = [
+        size
+        + low
+        + high
+        - (value.shape[2 + axis] - 1) * step[axis]
+        - (window[axis] - 1) * spread[axis]
+        - 1
+        for axis, (size, (low, high)) in enumerate(zip(wanted, given, strict=True))
+    ]
     # [height, width, outputs, inputs] as the forward convolution has it: inputs come first here.
     kernel = c.b.permute(kernel, rank - 1, rank - 2, *range(rank - 2))
-    ones = (1,) * len(step)
-    return _back(
-        c,
-        recipes.conv(
-            c.b, value, kernel, ones, tuple(padding), spread, lhs_dilation=step, transposed=True
-        ),
+    made = c.b.conv_transpose(
+        value, kernel, stride=step, padding=given, output_padding=more, dilation=spread
     )
+    return _back(c, made)
 
 
 @tensorflow("MaxPool", "MaxPool3D", "AvgPool", "AvgPool3D", "MaxPoolV2")
@@ -118,7 +119,7 @@ def _pool(c: Call, x: Operand) -> Value:
     ones = (1,) * len(window)
     padding = _padding(c, value.shape[2:], window, step, ones)
     kind = "avg" if c.op.startswith("Avg") else "max"
-    return _back(c, recipes.pool(c.b, kind, value, window, step, padding))
+    return _back(c, c.b.reduce_window(kind, value, window, stride=step, padding=padding))
 
 
 # Normalisation
@@ -133,10 +134,10 @@ def _batch_norm(
             "normalises by the batch itself, as in training; export for serving"
         )
     value, factor, offset, middle, spread = c.values(x, scale, shift, mean, variance)
-    axis = value.type.rank - 1 if c.channels_last else 1
+    rows = recipes.channels_first(c.b, value) if c.channels_last else value
     epsilon = c.number("epsilon", 1e-4)
-    y = recipes.batch_norm(c.b, value, factor, offset, middle, spread, epsilon, axis)
-    return [y, middle, spread]
+    made = c.b.batch_norm(rows, factor, offset, middle, spread, epsilon=epsilon)
+    return [_back(c, made), middle, spread]
 
 
 @tensorflow("LRN")
@@ -145,7 +146,7 @@ def _local_response(c: Call, x: Operand) -> Value:
     radius = int(c.number("depth_radius", 5))
     square = b.mul(value, value)
     size = 2 * radius + 1
-    total = recipes.pool(b, "sum", square, (size,), (1,), ((radius, radius),))
+    total = b.reduce_window("sum", square, (size,), padding=radius)
     base = b.add(b.mul(total, c.number("alpha", 1)), c.number("bias", 1))
     power = b.binary(find_op("pow")(), base, -c.number("beta", 0.5))
     return b.mul(value, power)
@@ -279,16 +280,27 @@ def _segment_sum(c: Call, x: Operand, segments: Operand, count: Operand | None =
 # Images
 
 
-@tensorflow("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic")
+_MODES = {"ResizeBicubic": "cubic", "ResizeBilinear": "linear", "ResizeNearestNeighbor": "nearest"}
+
+
+@tensorflow(*_MODES)
 def _resize(c: Call, images: Operand, size: Operand) -> Value:
     value = recipes.channels_first(c.b, c.value(images))
-    mode = {"B": "linear", "N": "nearest"}.get(c.op[6], "linear")
-    mode = "cubic" if c.op.endswith("Bicubic") else mode
+    centred = c.flag("half_pixel_centers")
     if c.flag("align_corners"):
-        coordinates = "align_corners"
-    elif c.flag("half_pixel_centers"):
-        coordinates = "half_pixel"
+        coordinates, rounding = "align_corners", "round_prefer_ceil"
+    elif centred:
+        coordinates, rounding = "half_pixel", "round_prefer_ceil"
     else:
-        coordinates = "asymmetric"
-    sizes = c.integers(size, "size")
-    return recipes.channels_last(c.b, recipes.resize(c.b, value, sizes, mode, coordinates))
+        coordinates, rounding = "asymmetric", "floor"
+    made = c.b.resize(
+        value,
+        c.integers(size, "size"),
+        _MODES[c.op],
+        coordinates=coordinates,
+        rounding=rounding,
+        # TensorFlow's kernel is Keys's with centres of pixels, another without.
+        cubic=-0.5 if centred else -0.75,
+        exclude_outside=centred,
+    )
+    return recipes.channels_last(c.b, made)

@@ -13,8 +13,7 @@ from typing import Any
 
 from emuron.compiler.frontends.torch_import import GraphImporter
 from emuron.compiler.graph import Graph
-from emuron.compiler.passes.clean import drop_dead_nodes
-from emuron.compiler.passes.match_composites import match_composites
+from emuron.compiler.passes.recognize import recognize
 from emuron.errors import EmuronError, UnsupportedOpError, UsageError, missing_extra
 
 try:
@@ -80,7 +79,7 @@ def to_graph(
     program = export(module, args, kwargs)
     importer = GraphImporter(torch, program, name or type(module).__name__, with_data=weights)
     importer.import_nodes(_output_names(program))
-    return drop_dead_nodes(match_composites(drop_dead_nodes(importer.b.finish())))
+    return recognize(importer.b.finish())
 
 
 def export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

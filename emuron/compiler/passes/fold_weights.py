@@ -1,4 +1,4 @@
-"""Lays weights out as the graph reads them, and gives products with weights their own operator."""
+"""Lays weights out as products read them, and gives products with weights their own operator."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from emuron.compiler.graph import Graph, Node, Parameter, TensorType, Value
+from emuron.compiler.graph import Graph, Node, Op, Parameter, TensorType, Value
 from emuron.compiler.ops.contraction import Linear
-from emuron.compiler.ops.shaping import Permute, Reshape
+from emuron.compiler.ops.shaping import Permute, Reshape, Slice
 from emuron.compiler.passes.clean import drop_dead_nodes
 from emuron.compiler.passes.matching import Matching, Pattern
 
 
 def fold_weights(graph: Graph) -> Graph:
-    """Return the graph in which products of rows with a weight matrix are `linear`.
+    """Return the graph in which weights of products and convolutions are parameters as they lie.
 
-    A permute or reshape of a parameter becomes a parameter that is laid out so when it is read;
-    x @ weight becomes linear, and a bias that is added to it joins it.
+    Where a weight is a permuted, reshaped or sliced parameter, it becomes a parameter that is laid
+    out so when it is read; x @ weight becomes linear, and a bias that is added to it joins it.
     """
     match = _Folding(graph, _PATTERNS)
     for node in graph.nodes:
@@ -31,66 +32,101 @@ def fold_weights(graph: Graph) -> Graph:
     return drop_dead_nodes(folded)
 
 
+_VIEWS = ("permute", "reshape", "slice")
+
+
 @dataclass(slots=True, eq=False)
 class _Folding(Matching):
-    """A matching that also makes parameters; `turned` are the matrices that are transposes."""
+    """A matching that also makes parameters, by what they are views of."""
 
-    turned: dict[Value, Value] = field(default_factory=dict)
+    laid_out: dict[tuple[Value, tuple[Op, ...]], Value] = field(default_factory=dict)
 
-    def transposed(self, held: Parameter) -> Value:
-        """Return the transpose of a matrix; that of a transpose is the matrix itself."""
-        if held.value not in self.turned:
-            type = held.type.with_shape(*held.type.shape[::-1])
-            value = self.parameter(held, "T", type, np.transpose)
-            self.turned |= {held.value: value, value: held.value}
-        return self.turned[held.value]
+    def weight(self, value: Value, *views: Op) -> Value | None:
+        """Return the parameter that views make of the one a value is, through more of them."""
+        chain = list(views)
+        while (node := self.maker(value, *_VIEWS)) is not None:
+            chain.insert(0, node.op)
+            value = node.inputs[0]
+        held = self.parameters.get(value)
+        return None if held is None else self._view(held, _without_inverses(chain))
 
-    def parameter(self, held: Parameter, suffix: str, type: TensorType, lay: _Layout) -> Value:
-        """Return a parameter whose data is that of another, laid out by `lay`."""
-        name = f"{held.name}.{suffix}"
-        known = next((v for v in self.parameters if v.name == name), None)
-        if known is not None:
-            return known
-        loader = partial(_laid_out, held, lay) if held.loader is not None else None
-        value = Value(name, type)
+    def _view(self, held: Parameter, chain: tuple[Op, ...]) -> Value:
+        """Return the parameter that is `held` through a chain of views."""
+        key = (held.value, chain)
+        if chain and key not in self.laid_out:
+            type = held.type
+            for op in chain:
+                (type,) = op.infer(type)
+            self.laid_out[key] = self._declared(held, chain, type)
+        return self.laid_out[key] if chain else held.value
+
+    def _declared(self, held: Parameter, chain: tuple[Op, ...], type: TensorType) -> Value:
+        value = Value(".".join([held.name, *(_suffix(op) for op in chain)]), type)
+        loader = partial(_laid_out, held, chain) if held.loader is not None else None
         self.parameters[value] = Parameter(value, loader)
         return value
 
 
-_Layout = Callable[[np.ndarray], np.ndarray]
+def _without_inverses(chain: list[Op]) -> tuple[Op, ...]:
+    """Return a chain of views without transposes that undo each other."""
+    kept: list[Op] = []
+    for op in chain:
+        if kept and isinstance(op, Permute) and isinstance(kept[-1], Permute):
+            axes = tuple(kept.pop().attributes()["axes"][a] for a in op.axes)  # type: ignore[index]
+            if axes != tuple(range(len(axes))):
+                kept.append(Permute(axes))
+        else:
+            kept.append(op)
+    return tuple(kept)
 
 
-def _laid_out(held: Parameter, lay: _Layout) -> np.ndarray:
-    return lay(held.load())
+def _suffix(op: Op) -> str:
+    """Return what a view adds to a parameter's name."""
+    if isinstance(op, Permute):
+        return "T" if op.axes == (1, 0) else f"permute_{_listed(op.axes)}"
+    if isinstance(op, Reshape):
+        return f"reshape_{_listed(op.shape)}"
+    assert isinstance(op, Slice)
+    return f"slice_{_listed(op.starts)}_to_{_listed(op.stops)}_by_{_listed(op.steps)}"
 
 
-def _view_of_parameter(match: Matching, node: Node) -> Value | None:
-    """Match a permute or reshape of a parameter."""
-    held = match.parameters.get(node.inputs[0])
-    if held is None or not isinstance(match, _Folding):
-        return None
-    type = node.outputs[0].type
-    if isinstance(node.op, Permute):
-        if node.op.axes == (1, 0):
-            return match.transposed(held)
-        suffix = f"permute_{'_'.join(map(str, node.op.axes))}"
-        return match.parameter(held, suffix, type, partial(np.transpose, axes=node.op.axes))
-    assert isinstance(node.op, Reshape)
-    suffix = f"reshape_{'_'.join(map(str, type.shape))}"
-    return match.parameter(held, suffix, type, partial(_reshaped, type.shape))
+def _listed(numbers: tuple[int, ...]) -> str:
+    return "_".join(map(str, numbers))
 
 
-def _reshaped(shape: tuple[int, ...], array: np.ndarray) -> np.ndarray:
-    return array.reshape(shape)
+_APPLY: Mapping[type[Op], Callable[[np.ndarray, dict[str, Any]], np.ndarray]] = MappingProxyType(
+    {
+        Permute: lambda x, a: np.transpose(x, a["axes"]),
+        Reshape: lambda x, a: np.reshape(x, a["shape"]),
+        Slice: lambda x, a: x[tuple(map(slice, a["starts"], a["stops"], a["steps"]))],
+    }
+)
+
+
+def _laid_out(held: Parameter, chain: tuple[Op, ...]) -> np.ndarray:
+    array = held.load()
+    for op in chain:
+        array = _APPLY[type(op)](array, op.attributes())
+    return array
 
 
 def _linear(match: Matching, node: Node) -> Value | None:
     """Match x @ weight of a matrix that is a parameter."""
     x, weight = node.inputs
-    held = match.parameters.get(weight)
-    if held is None or weight.type.rank != 2 or not isinstance(match, _Folding):
+    if weight.type.rank != 2 or not isinstance(match, _Folding):
         return None
-    return match.emit(node, Linear(), x, match.transposed(held))
+    held = match.weight(weight, Permute((1, 0)))
+    return None if held is None else match.emit(node, Linear(), x, held)
+
+
+def _weight(match: Matching, node: Node) -> Value | None:
+    """Match a convolution or linear layer whose weight is a view of a parameter."""
+    weight = node.inputs[1]
+    if weight in match.parameters or not isinstance(match, _Folding):
+        return None
+    held = match.weight(weight)
+    operands = (node.inputs[0], held, *node.inputs[2:])
+    return None if held is None else match.emit(node, node.op, *(v for v in operands if v))
 
 
 def _bias(match: Matching, node: Node) -> Value | None:
@@ -101,20 +137,15 @@ def _bias(match: Matching, node: Node) -> Value | None:
             continue
         if found.outputs[0].shape[-1] != product.shape[-1]:
             continue
-        source = match.through(spread, "broadcast", "reshape")
-        bias = match.vector(node, spread) if source in match.parameters else None
-        if bias is None or bias.type.dtype != found.outputs[0].type.dtype:
+        bias = match.vector(node, spread)
+        if bias is None or bias not in match.parameters:
             continue
-        made = match.emit(node, Linear(), *found.inputs, bias)
-        return match.reshape(node, made, *product.shape)
+        if bias.type.dtype == found.outputs[0].type.dtype:
+            made = match.emit(node, Linear(), *found.inputs, bias)
+            return match.reshape(node, made, *product.shape)
     return None
 
 
 _PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
-    {
-        "add": (_bias,),
-        "matmul": (_linear,),
-        "permute": (_view_of_parameter,),
-        "reshape": (_view_of_parameter,),
-    }
+    {"add": (_bias,), "conv": (_weight,), "linear": (_weight,), "matmul": (_linear,)}
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from emuron.compiler.graph import Node, Value
 from emuron.compiler.ops.attention import Attention
-from emuron.compiler.ops.shaping import Broadcast
+from emuron.compiler.ops.creation import Iota
+from emuron.compiler.ops.shaping import Broadcast, Permute
 from emuron.compiler.passes.matching import Matching
 from emuron.numerics.dtypes import bool_
 
@@ -19,13 +22,13 @@ _LAST_TWO = {3: (0, 2, 1), 4: (0, 1, 3, 2)}
 def attention(match: Matching, node: Node) -> Value | None:
     """Match softmax(q kT * scale + mask) v over [B, H, S, D], or over [B · H, S, D]."""
     rank = node.outputs[0].type.rank
-    weights = match.maker(match.through(node.inputs[0], "cast"), "softmax")
-    if weights is None or rank not in _LAST_TWO or weights.inputs[0].type.rank != rank:
+    weights = match.maker(match.through(node.inputs[0], "cast", "reshape"), "softmax")
+    if weights is None or rank not in _LAST_TWO:
         return None
     scores, mask = _unmasked(match, weights.inputs[0])
-    scale, factors = match.product(scores)
-    product = match.maker(factors[0], "matmul") if len(factors) == 1 else None
-    if product is None:
+    scale, factors = match.product(match.through(scores, "reshape"))
+    product = _product_of(match, factors[0]) if len(factors) == 1 else None
+    if product is None or _sizes(product.outputs[0]) != _sizes(node.inputs[0]):
         return None
     q, keys = product.inputs
     before, parts = match.product(q)
@@ -34,14 +37,20 @@ def attention(match: Matching, node: Node) -> Value | None:
     k = match.permute(node, keys, *_LAST_TWO[rank])
     operands = [_four(match, node, v) for v in (q, k, node.inputs[1])]
     if mask is not None:
-        mask = _narrow_mask(match, node, mask)
-        if mask is None:
-            return None
-        operands.append(mask)
+        operands.append(_narrow_mask(match, node, mask, product.outputs[0].shape))
     if operands[0].type.dtype != node.outputs[0].type.dtype:
         return None
     found = match.emit(node, Attention(scale, masked=mask is not None), *operands)
     return match.reshape(node, found, *node.outputs[0].shape)
+
+
+def _product_of(match: Matching, value: Value) -> Node | None:
+    """Return the matrix product that a value is, behind dimensions of size 1."""
+    return match.maker(match.through(value, "reshape", "cast"), "matmul")
+
+
+def _sizes(value: Value) -> list[int]:
+    return [n for n in value.shape if n != 1]
 
 
 def _unmasked(match: Matching, scores: Value) -> tuple[Value, Value | None]:
@@ -54,7 +63,7 @@ def _unmasked(match: Matching, scores: Value) -> tuple[Value, Value | None]:
     total = match.maker(scores, "add")
     for part, mask in (total.inputs, total.inputs[::-1]) if total is not None else ():
         _, factors = match.product(part)
-        if len(factors) == 1 and match.maker(factors[0], "matmul") is not None:
+        if len(factors) == 1 and _product_of(match, factors[0]) is not None:
             return part, mask
     return scores, None
 
@@ -64,42 +73,53 @@ def _four(match: Matching, node: Node, x: Value) -> Value:
     return x if x.type.rank == 4 else match.reshape(node, x, 1, *x.shape)
 
 
-def _narrow_mask(match: Matching, node: Node, mask: Value) -> Value | None:
-    """Return a mask without the dimensions along which it is repeated, but for the keys."""
-    if mask.type.rank == 3:
-        return _four(match, node, mask)
+def _narrow_mask(match: Matching, node: Node, mask: Value, scores: tuple[int, ...]) -> Value:
+    """Return a mask as four dimensions, of size 1 where it is repeated, but for the keys."""
+    four = (1,) * (4 - len(scores)) + scores
     spread = match.maker(mask, "broadcast")
     if spread is None or not isinstance(spread.op, Broadcast):
-        return mask
-    sizes = dict(zip(spread.op.dims, spread.inputs[0].shape, strict=True))
-    if sizes.get(3, 1) != mask.shape[3]:
-        return mask
-    return match.reshape(node, spread.inputs[0], *(sizes.get(i, 1) for i in range(4)))
+        return match.reshape(node, mask, *four)
+    source = dict(zip(spread.op.dims, spread.inputs[0].shape, strict=True))
+    # Dimensions of size 1 of the scores say nothing, wherever they stand.
+    sizes = iter(source.get(i, 1) for i, n in enumerate(mask.shape) if n != 1)
+    narrow = [1 if n == 1 else next(sizes) for n in four]
+    if narrow[3] != four[3]:
+        return match.reshape(node, mask, *four)
+    return match.reshape(node, spread.inputs[0], *narrow)
 
 
 def shared_heads(match: Matching, node: Node) -> Value | None:
     """Match attention whose keys and values are copied for every query head of a group."""
-    sources = [_unrepeated(match, x) for x in node.inputs[1:3]]
+    sources = [_unrepeated(match, node, x) for x in node.inputs[1:3]]
     k, v = sources
     if k is None or v is None or k.shape[1] != v.shape[1]:
         return None
     return match.emit(node, node.op, node.inputs[0], k, v, *node.inputs[3:])
 
 
-def _unrepeated(match: Matching, x: Value) -> Value | None:
-    """Return [B, Hk, K, D] of which x [B, H, K, D] repeats each head H / Hk times."""
-    merged = match.maker(x, "reshape")
+def _unrepeated(match: Matching, node: Node, x: Value) -> Value | None:
+    """Return [B, Hk, K, D] of which x [B, H, K, D] repeats each head H / Hk times.
+
+    The heads may have been the third dimension when they were copied.
+    """
+    turned = match.maker(x, "permute")
+    if turned is not None and turned.op != Permute((0, 2, 1, 3)):
+        return None
+    inner, heads = (x, 1) if turned is None else (turned.inputs[0], 2)
+    merged = match.maker(inner, "reshape")
     spread = match.maker(merged.inputs[0], "broadcast") if merged else None
-    opened = match.maker(spread.inputs[0], "reshape") if spread else None
-    if spread is None or opened is None:
+    if spread is None or not isinstance(spread.op, Broadcast):
         return None
-    source = opened.inputs[0]
-    if source.type.rank != 4 or not isinstance(spread.op, Broadcast):
+    wide, source = spread.op.shape, spread.inputs[0]
+    before, after = inner.shape[:heads], inner.shape[heads + 1 :]
+    if len(wide) != 5 or wide[:heads] != before or wide[heads + 2 :] != after:
         return None
-    batch, heads, keys, size = source.shape
-    wide = spread.op.shape
-    repeats = len(wide) == 5 and wide == (batch, heads, wide[2], keys, size)
-    return source if repeats and opened.outputs[0].shape == (batch, heads, 1, keys, size) else None
+    sizes = dict(zip(spread.op.dims, source.shape, strict=True))
+    single = (*before, wide[heads], *after)
+    if sizes.get(heads + 1, 1) != 1 or source.type.elements != prod(single):
+        return None
+    found = match.reshape(node, source, *single)
+    return found if turned is None else match.permute(node, found, 0, 2, 1, 3)
 
 
 def simpler_mask(match: Matching, node: Node) -> Value | None:
@@ -138,6 +158,8 @@ def _known_mask(match: Matching, mask: Value, queries: int, keys: int) -> str | 
     """Return "all" or "causal" for a constant mask that is so for every batch and head."""
     if match.number(mask) == 1:
         return "all"
+    if _is_lower(match, match.through(mask, "reshape", "broadcast"), queries, keys):
+        return "causal"
     held = match.parameters.get(match.through(mask, "reshape"))
     if held is None or held.loader is None or mask.shape[2:] != (queries, keys):
         return None
@@ -146,3 +168,22 @@ def _known_mask(match: Matching, mask: Value, queries: int, keys: int) -> str | 
         return "all"
     lower = np.tri(queries, keys, keys - queries, dtype=bool)
     return "causal" if queries <= keys and bool((array == lower).all()) else None
+
+
+def _is_lower(match: Matching, mask: Value, queries: int, keys: int) -> bool:
+    """Tell whether a mask compares the places of queries and keys, so that none looks ahead."""
+    node = match.maker(mask, "ge", "le")
+    if node is None or mask.shape != (queries, keys):
+        return False
+    rows, columns = node.inputs if node.op.name == "ge" else node.inputs[::-1]
+    starts = [_counted(match, v, axis) for v, axis in ((rows, 0), (columns, 1))]
+    return None not in starts and starts[0] - starts[1] == keys - queries  # type: ignore[operator]
+
+
+def _counted(match: Matching, value: Value, axis: int) -> float | None:
+    """Return the first number of a tensor that counts by 1 along a dimension."""
+    shifted = match.with_number(value, "add")
+    node = match.maker(shifted[0] if shifted else value, "iota")
+    if node is None or not isinstance(node.op, Iota) or (node.op.axis, node.op.step) != (axis, 1):
+        return None
+    return node.op.start + (shifted[1] if shifted else 0)

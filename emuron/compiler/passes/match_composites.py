@@ -28,7 +28,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
             norms.biased_layer_norm,
         ),
         "attention": (attention.shared_heads, attention.simpler_mask),
-        "cast": (simplify.drop_cast,),
+        "cast": (simplify.fold_numbers, simplify.drop_same),
         "concat": (ropes.joined_rope,),
         "div": (
             simplify.fold_numbers,
@@ -41,7 +41,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
         ),
         "erf": (simplify.fold_numbers,),
         "exp": (simplify.fold_numbers,),
-        "matmul": (attention.attention,),
+        "matmul": (simplify.turn_matmul, attention.attention),
         "max": (simplify.fold_numbers, simplify.drop_neutral),
         "min": (simplify.fold_numbers, simplify.drop_neutral),
         "mul": (
@@ -62,6 +62,8 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
         "reshape": (simplify.join_reshapes,),
         "rsqrt": (simplify.fold_numbers,),
         "select": (simplify.choose,),
+        "slice": (simplify.drop_same,),
+        "softmax": (simplify.reshape_after,),
         "sqrt": (simplify.fold_numbers,),
         "sub": (simplify.fold_numbers, simplify.drop_neutral, simplify.negate),
         **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), (simplify.fold_numbers,)),

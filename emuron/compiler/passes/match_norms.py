@@ -143,9 +143,13 @@ def _is_variance(match: Matching, value: Value, x: Value) -> bool:
     if node is None:
         return False
     squares = _mean_of(match, node.inputs[0], x)
-    number, factors = match.product(node.inputs[1])
-    means = len(factors) == 2 and number == 1 and all(_mean_of(match, f, x) is x for f in factors)
-    return squares is not None and _is_square(match, squares, x) and means
+    means = match.maker(match.through(node.inputs[1], *_UNIT), "mul")
+    return (
+        squares is not None
+        and _is_square(match, squares, x)
+        and means is not None
+        and all(_mean_of(match, m, x) is x for m in means.inputs)
+    )
 
 
 def weighted_layer_norm(match: Matching, node: Node) -> Value | None:
@@ -213,8 +217,19 @@ def softmax(match: Matching, node: Node) -> Value | None:
         return None
     x = made.inputs[0]
     difference = match.maker(x, "sub")
-    if difference is not None:
-        highest = _is_row_reduction(match, difference.inputs[1], "max", x)
-        if highest is not None and highest.inputs[0] is difference.inputs[0]:
-            x = difference.inputs[0]
+    highest = match.through(difference.inputs[1], *_UNIT) if difference is not None else x
+    top = match.maker(highest, "reduce")
+    if difference is not None and top is not None and _is_row_maximum(match, top, difference):
+        x = difference.inputs[0]
     return match.emit(node, Softmax(), x) if x.type == node.outputs[0].type else None
+
+
+def _is_row_maximum(match: Matching, top: Node, difference: Node) -> bool:
+    """Tell whether a reduction is the maximum of the rows that it is subtracted from."""
+    of, rows = top.inputs[0], difference.inputs[0]
+    same = match.through(of, "reshape") is match.through(rows, "reshape")
+    is_last = isinstance(top.op, Reduce) and (top.op.kind, top.op.axes) == (
+        "max",
+        (of.type.rank - 1,),
+    )
+    return same and is_last and of.shape[-1] == rows.shape[-1]

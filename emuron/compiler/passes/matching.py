@@ -32,24 +32,31 @@ class Matching:
     made: dict[Value, Node] = field(default_factory=dict)
     stands_for: dict[Value, Value] = field(default_factory=dict)
     parameters: dict[Value, Parameter] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.parameters = {p.value: p for p in self.graph.parameters}
+        self.names = {n.name for n in self.graph.nodes}
 
     def visit(self, node: Node) -> None:
         """Keep a node, and let what the patterns make of it stand for what it computes."""
         node = replace(node, inputs=tuple(self.stands_for.get(v, v) for v in node.inputs))
         self._keep(node)
-        original = found = node.outputs[0]
-        for _ in range(_MOST_REWRITES):
-            better = self._rewritten(found, node)
-            if better is None:
-                break
-            found = better
+        original = node.outputs[0]
+        found = self.settled(original)
         if found is not original:
             self.stands_for[original] = found
 
-    def _rewritten(self, value: Value, like: Node) -> Value | None:
+    def settled(self, value: Value) -> Value:
+        """Return what the patterns make of a value, one after another."""
+        for _ in range(_MOST_REWRITES):
+            better = self._rewritten(value)
+            if better is None:
+                break
+            value = better
+        return value
+
+    def _rewritten(self, value: Value) -> Value | None:
         """Return what the first pattern that fits makes of a value."""
         node = self.made.get(value)
         for pattern in self.patterns.get(node.op.name, ()) if node is not None else ():
@@ -62,6 +69,7 @@ class Matching:
     def _keep(self, node: Node) -> None:
         self.nodes.append(node)
         self.made.update(dict.fromkeys(node.outputs, node))
+        self.names.add(node.name)
 
     # What patterns write
 
@@ -69,12 +77,15 @@ class Matching:
         """Append a node in the place of `like`."""
         (type,) = op.infer(*(v.type for v in inputs))
         name = f"{like.name.partition('.')[0]}.{op.name}_{len(self.nodes)}"
+        while name in self.names:
+            name += "_"
         value = Value(name, type)
         self._keep(Node(op, inputs, (value,), name, like.scope, like.source))
         return value
 
     def reshape(self, like: Node, x: Value, *shape: int) -> Value:
-        """Return x in another shape."""
+        """Return x in another shape; of two reshapes in turn, one."""
+        x = self.through(x, "reshape")
         return x if x.shape == shape else self.emit(like, Reshape(shape), x)
 
     def permute(self, like: Node, x: Value, *axes: int) -> Value:

@@ -12,9 +12,14 @@ from emuron.compiler.graph import Graph, Node, Value
 from emuron.compiler.ops.binary import Mul
 from emuron.compiler.ops.creation import Full
 from emuron.compiler.ops.reduction import Reduce
+from emuron.compiler.ops.shaping import Permute
 from emuron.compiler.ops.unary import Neg, Rsqrt
 from emuron.compiler.passes.matching import Matching
 from emuron.errors import EmuronError
+from emuron.numerics.dtypes import bool_
+
+_MOST_KERNEL_RANK = 4
+"""Products with more dimensions come from group sizes of 1, which say nothing."""
 
 _NEUTRAL = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}
 _NEUTRAL_RIGHT = {"sub": 0.0, "div": 1.0, "pow": 1.0}
@@ -98,9 +103,13 @@ def _spread_again(match: Matching, node: Node, value: Value, of: Value, by: Valu
 
 
 def choose(match: Matching, node: Node) -> Value | None:
-    """Take the side of a select whose condition is known."""
+    """Take the side of a select whose condition is known; truth chosen by truth is the truth."""
     known = match.number(node.inputs[0])
-    return None if known is None else node.inputs[1 if known else 2]
+    if known is not None:
+        return node.inputs[1 if known else 2]
+    is_truth = node.outputs[0].type.dtype == bool_
+    sides = [match.number(v) for v in node.inputs[1:]] if is_truth else []
+    return node.inputs[0] if sides == [1, 0] else None
 
 
 def mean(match: Matching, node: Node) -> Value | None:
@@ -118,21 +127,55 @@ def mean(match: Matching, node: Node) -> Value | None:
 
 
 def join_permutes(match: Matching, node: Node) -> Value | None:
-    """Write two permutes in turn as one, or none."""
-    if match.maker(node.inputs[0], "permute") is None:
-        axes = node.op.attributes()["axes"]
-        return node.inputs[0] if axes == tuple(range(node.inputs[0].type.rank)) else None
-    return match.permute(node, node.inputs[0], *node.op.attributes()["axes"])  # type: ignore[misc]
+    """Write two permutes in turn as one, or none; one that moves no data is a reshape."""
+    assert isinstance(node.op, Permute)
+    x, axes = node.inputs[0], node.op.axes
+    if match.maker(x, "permute") is not None or axes == tuple(range(x.type.rank)):
+        return match.permute(node, x, *axes)
+    kept = [i for i, n in enumerate(x.shape) if n != 1]
+    order = [kept.index(a) for a in axes if a in kept]
+    if order == sorted(order):
+        return match.reshape(node, x, *node.outputs[0].shape)
+    if x.type.rank <= _MOST_KERNEL_RANK or len(kept) == x.type.rank:
+        return None
+    narrow = match.reshape(node, x, *(x.shape[i] for i in kept))
+    return match.reshape(node, match.permute(node, narrow, *order), *node.outputs[0].shape)
 
 
 def join_reshapes(match: Matching, node: Node) -> Value | None:
     """Write two reshapes in turn as one, or none."""
     if node.inputs[0].shape == node.outputs[0].shape:
         return node.inputs[0]
+    if match.maker(node.inputs[0], "reshape") is None:
+        return None
+    return match.reshape(node, node.inputs[0], *node.outputs[0].shape)
+
+
+def reshape_after(match: Matching, node: Node) -> Value | None:
+    """Write an operator along the last dimension of a reshape that keeps it before the reshape."""
     before = match.maker(node.inputs[0], "reshape")
-    return match.emit(node, node.op, before.inputs[0]) if before is not None else None
+    if before is None or before.inputs[0].shape[-1:] != node.outputs[0].shape[-1:]:
+        return None
+    made = match.emit(node, node.op, before.inputs[0])
+    return match.reshape(node, made, *node.outputs[0].shape)
 
 
-def drop_cast(match: Matching, node: Node) -> Value | None:
-    """Leave out a cast to the same dtype."""
+def turn_matmul(match: Matching, node: Node) -> Value | None:
+    """Write xT @ yT as (y @ x)T: what follows then sees rows as rows."""
+    swapped = []
+    for x in node.inputs:
+        before = match.maker(x, "permute")
+        if before is None or not isinstance(before.op, Permute):
+            return None
+        if before.op.axes[-1] > before.op.axes[-2]:
+            return None
+        swapped.append(before)
+    last = (*range(node.outputs[0].type.rank - 2), -1, -2)
+    axes = tuple(a % len(last) for a in last)
+    x, y = (match.permute(node, n.outputs[0], *axes) for n in swapped)
+    return match.permute(node, match.settled(match.emit(node, node.op, y, x)), *axes)
+
+
+def drop_same(match: Matching, node: Node) -> Value | None:
+    """Leave out a cast to the same dtype and a slice of everything."""
     return node.inputs[0] if node.inputs[0].type == node.outputs[0].type else None
