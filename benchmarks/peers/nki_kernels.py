@@ -116,9 +116,10 @@ def attend(queries, keys, values, scale, step):
         nisa.nc_matmul(dst=scores, stationary=queries, moving=keys[:, nl.ds(start, step)])
         bias, part = column(), column()
         nisa.tensor_reduce(dst=bias, op=nl.maximum, data=scores, axis=1, negate=True, keepdims=True)
-        nisa.tensor_scalar(dst=bias, data=bias, op0=nl.multiply, operand0=scale)
-        if before is not None:
-            nisa.tensor_tensor(dst=bias, data1=bias, data2=before, op=nl.minimum)
+        if before is None:
+            nisa.tensor_scalar(dst=bias, data=bias, op0=nl.multiply, operand0=scale)
+        else:
+            nisa.tensor_scalar(bias, bias, nl.multiply, scale, op1=nl.minimum, operand1=before)
         weights = nl.ndarray((PARTITIONS, step), dtype=values[0].dtype, buffer=nl.sbuf)
         exponential(weights, scores, bias, scale, part)
         product = weigh(weights, values[start // PARTITIONS :])

@@ -46,6 +46,9 @@ def _kind_of(buffer: MemoryRegion, dtype: DType, shape: tuple[int, ...]) -> Stor
     return storage_kind(buffer, dtype, row, buffer is MemoryRegion.psum)
 
 
+_new = object.__new__
+
+
 @dataclass(slots=True, eq=False)
 class Tensor:
     """One allocation: a shape and dtype in one memory; compares by identity.
@@ -72,6 +75,21 @@ class Tensor:
     def __post_init__(self) -> None:
         self.kind = _kind_of(self.buffer, self.dtype, self.shape)
         self.partition_elements = self.kind.row_elements
+
+    def another(self, name: str) -> Tensor:
+        """Return a new temporary of the same shape, dtype and memory, not placed."""
+        made = _new(Tensor)  # kernels allocate as often as they compute
+        made.name = name
+        made.shape = self.shape
+        made.dtype = self.dtype
+        made.buffer = self.buffer
+        made.address = None
+        made.aliases = False
+        made.role = "temporary"
+        made.rivals = ()
+        made.partition_elements = self.partition_elements
+        made.kind = self.kind
+        return made
 
     @property
     def size(self) -> int:

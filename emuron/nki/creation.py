@@ -19,7 +19,7 @@ from emuron.nki.allocation import checked_address
 from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice
 from emuron.nki.recorder import recorder
-from emuron.nki.tensor import NkiTensor
+from emuron.nki.tensor import NkiTensor, tile_like
 from emuron.numerics.dtypes import DType, float32, uint8
 from emuron.numerics.dtypes import dtype as to_dtype
 
@@ -98,14 +98,26 @@ def allocate(
         counts = tuple(map(operator.index, shape))
     except TypeError:
         raise UsageError(f"The shape {shape!r} of a tensor must be a tuple of ints.") from None
-    active, kind, memory = recorder(), to_dtype(dtype), region(buffer)
+    active = recorder()
+    key = (counts, dtype, buffer)
+    if address is None and buffer.__class__ is MemoryRegion:
+        try:
+            like = active.tiles[key]
+        except (KeyError, TypeError):  # the first one, or no dtype
+            pass
+        else:
+            return tile_like(like, active.another(like.tensor, name), active.executor)
+    kind, memory = to_dtype(dtype), region(buffer)
     placed = None
     if address is not None:
         if not memory.is_on_chip:
             use("hbm address")
         placed = checked_address(active.core, name or "ndarray", counts, kind, memory, address)
     tensor = active.tensor(counts, kind, memory, name=name, address=placed)
-    return NkiTensor(tensor, lease=active.lease(tensor))
+    made = NkiTensor(tensor, lease=active.lease(tensor))
+    if address is None and memory.is_on_chip:
+        active.tiles[key] = made.plain()
+    return made
 
 
 def ds(start: Index | AccessPattern, size: int) -> Any:

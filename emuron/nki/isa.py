@@ -33,7 +33,7 @@ from emuron.nki.enums import (
     reduce_cmd,
 )
 from emuron.nki.operators import operator_name
-from emuron.nki.recorder import recorder
+from emuron.nki.recorder import current, recorder
 from emuron.nki.registers import VirtualRegister as VirtualRegister
 from emuron.nki.registers import register_alloc as register_alloc
 from emuron.nki.registers import register_load as register_load
@@ -102,6 +102,7 @@ def _layout(operand: str, kind: str) -> str:
 
 
 _SCOPE: dict[str, Any] = {
+    "_current": current.get,
     "_recorder": recorder,
     "_hashable": _hashable,
     "_number": _number,
@@ -141,23 +142,28 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     by_name = {field.name: field for field in fields(cls)}
     operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
     attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
-    layouts = "".join(f"{_layout(f'o[{k}]', kind)}, " for k, (_, kind) in enumerate(cls.operands))
-    issue = "row = r.meet(_cls, o, a)"
-    if not issubclass(cls, Meeting):
-        # Forms are looked up here: the shortest way for what kernels do most.
+    if issubclass(cls, Meeting):
+        issue = f"    row = r.meet(_cls, ({operands}), ({attributes}))\n"
+    else:
+        # Calls alike have one form: the shortest way for what kernels do most.
+        layouts = [_layout(name, kind) for name, kind in cls.operands]
+        call = f"r.calls[{', '.join(['_cls', *layouts, *cls.attributes])}]"
         issue = (
-            f"try:\n        form = r.known[(_cls, a, {layouts})]\n"
+            f"    try:\n        form = {call}\n"
             "    except (KeyError, AttributeError, TypeError):\n"
             "        form = None\n"
             "    if form is None:\n"  # what it refuses is not shown as an error within another
-            "        form = r.program.table.form(_cls, o, a)\n"
-            "    row = r.put(form, o)"
+            f"        form = r.program.table.form(_cls, ({operands}), ({attributes}))\n"
+            f"        try:\n            {call} = form\n"
+            "        except TypeError:\n            pass\n"  # lists and the like
+            f"    row = r.put(form, ({''.join(f'{name}, ' for name, _ in cls.operands)}))\n"
         )
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
-        f"    r, o, a = _recorder(), ({operands}), ({attributes})\n"
-        f"    {issue}\n"
-        f"    if name is not None:\n        _label(name, row)\n"
+        "    try:\n        r = _current()\n"
+        "    except LookupError:\n        r = _recorder()\n"
+        f"{issue}"
+        "    if name is not None:\n        _label(name, row)\n"
         "    made = _new(_handle)\n    made.row = row\n    return made\n"
     )
     # A template over our own field names, as dataclasses does; the file name marks its frames.

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PACKAGE = str(Path(__file__).parents[1])
 """The folder of this package: frames of its files are not a kernel's own."""
 
-_current: ContextVar[Recorder] = ContextVar("recorder")
+current: ContextVar[Recorder] = ContextVar("recorder")
+"""The active recorder."""
 
 
 class Executor(Protocol):
@@ -128,7 +129,10 @@ class Recorder:
         self._codes: dict[int, tuple[bool, dict[int, int], CodeType]] = {}
         """Of the code that an id means: is it a kernel's own, and the groups of its places."""
         self._possible: set[tuple[tuple[int, ...], DType, MemoryRegion]] = set()
-        self.known = self.program.table.known
+        self.calls: dict[tuple[object, ...], Form] = {}
+        """By class, layouts of tensors and other arguments, as they were given."""
+        self.tiles: dict[tuple[object, ...], AccessPattern] = {}
+        """A tile on chip of each shape, dtype and memory, as they were given; others are alike."""
         self._serial = 0
         self.prepared: object = None  # a collective in two halves, of which the first is issued
         self.rows = 0  # of the program's text
@@ -140,12 +144,12 @@ class Recorder:
     @contextmanager
     def active(self) -> Iterator[Recorder]:
         """Make this the recorder that instruction calls write to."""
-        token = _current.set(self)
+        token = current.set(self)
         try:
             with self.executor.guard() if self.executor is not None else nullcontext():
                 yield self
         finally:
-            _current.reset(token)
+            current.reset(token)
 
     def issue(
         self,
@@ -267,6 +271,13 @@ class Recorder:
             return tensor
         return self.seat.shared(tensor, name)
 
+    def another(self, tensor: Tensor, name: str) -> Tensor:
+        """Allocate a tensor like one on chip that this recorder made."""
+        if not name:
+            self._serial = serial = self._serial + 1
+            name = f"{tensor.buffer._value_}_{serial}"
+        return tensor.another(name)
+
     def lease(self, tensor: Tensor) -> Lease | None:
         """Return the lease of a new tile; None for others, and where nothing is executed."""
         if self.executor is None or tensor.aliases or not tensor.buffer.is_on_chip:
@@ -321,7 +332,7 @@ class Recorder:
 def recorder() -> Recorder:
     """Return the active recorder; raise UsageError outside of a kernel."""
     try:
-        return _current.get()
+        return current.get()
     except LookupError:
         raise UsageError(
             "This nki call was made outside of a kernel. Call it from a function decorated with "
@@ -331,7 +342,7 @@ def recorder() -> Recorder:
 
 def active_recorder() -> Recorder | None:
     """Return the active recorder, None outside of a kernel."""
-    return _current.get(None)
+    return current.get(None)
 
 
 def recording(core: NeuronCore, name: str, write: Callable[[], object]) -> Program:

@@ -25,14 +25,14 @@ from emuron.nki.dynamic import (
 )
 from emuron.nki.earlier_forms import form_of, use
 from emuron.nki.indexing import DynamicSlice, Key, fixed_dimension, has_rows, resolve
-from emuron.nki.recorder import active_recorder
+from emuron.nki.recorder import Lease, active_recorder
 from emuron.nki.reinterpretation import reinterpreted
 from emuron.nki.shapes import completed, exact_split, ints, rearranged, reshaped_strides
 from emuron.numerics.dtypes import DType
 from emuron.numerics.dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
-    from emuron.nki.recorder import Lease
+    from emuron.nki.recorder import Executor
 
 Rectangle = tuple[Any, Any, Any, Any]  # of two slices: starts and stops, as given
 
@@ -417,3 +417,18 @@ class NkiTensor(AccessPattern):
             (*self.strides[:first], *strides, *self.strides[last:]),
             self.offset,
         )
+
+
+def tile_like(like: AccessPattern, tensor: Tensor, executor: Executor | None) -> NkiTensor:
+    """Return a new tile, given another one of the same layout and its own allocation."""
+    made = _new(NkiTensor)
+    made.tensor = tensor
+    made.shape = like.shape
+    made.strides = like.strides
+    made.offset = 0
+    made.dtype = like.dtype
+    made.indirection = None
+    made.layout = like.layout
+    made.lease = None if executor is None else Lease(executor.machine, tensor)
+    made._slices = {}
+    return made

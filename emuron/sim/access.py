@@ -30,7 +30,7 @@ class Access:
     __slots__ = (
         "name", "instruction", "backend", "dtype", "np_dtype", "itemsize", "shape", "strides",
         "byte_strides", "flat", "size", "low", "high", "free_high", "row", "on_chip", "fills",
-        "rows", "columns", "mask_type", "mask_written", "as_numpy", "last_number",
+        "rows", "columns", "mask_type", "mask_written", "as_numpy", "whole_bytes", "last_number",
         "last_filling",
     )  # fmt: skip
 
@@ -62,6 +62,8 @@ class Access:
         self.high = sum(s for s in steps if s > 0)
         self.free_high = sum(s for s in steps[1:] if s > 0)
         self.fills = _distinct(like)
+        # The bytes of a tensor all of which the access touches; -1 if there is none.
+        self.whole_bytes = self.size * self.itemsize if self.fills else -1
         self.rows, self.columns = _rows_and_columns(self.shape, self.strides)
         self.mask_type = np.dtype(_MASK_TYPES[self.itemsize])
         self.mask_written = int.from_bytes(bytes([WRITTEN] * self.itemsize), "little")
@@ -197,7 +199,7 @@ class Access:
             storage.make_writable()
         if not memory.unwritten:
             return
-        if self.fills and storage.dense and self.size * self.itemsize == storage.nbytes:
+        if self.whole_bytes == storage.nbytes and storage.dense:
             memory.fill()
             return
         part = self._rectangle(offset, storage.base, storage.pitch, memory)
@@ -234,7 +236,7 @@ class Access:
         """Return which elements a matmul has written: none, all, or a mask; then mark them all."""
         if storage.all_matmul:
             return True
-        whole = self.fills and self.size * self.itemsize == storage.nbytes
+        whole = self.whole_bytes == storage.nbytes
         known = storage.matmul
         if known is None:
             if whole:

@@ -45,10 +45,16 @@ class FunctionalSimulator:
 
         Raises UninitializedReadError and OutOfBoundsError.
         """
-        machine = self.machine
-        known = machine.storages
-        storages = [known.get(p.tensor) or machine.storage(p.tensor) for p in patterns]
-        offsets = [p.offset if type(p.offset) is int else base_of(p.offset) for p in patterns]
+        known = self.machine.storages
+        try:
+            storages = [known[p.tensor] for p in patterns]
+        except KeyError:  # some are used for the first time
+            storages = [self.machine.storage(p.tensor) for p in patterns]
+        offsets: list[int] = [p.offset for p in patterns]  # type: ignore[misc]
+        for offset in offsets:
+            if offset.__class__ is not int:
+                offsets = [base_of(p.offset) for p in patterns]
+                break
         try:
             step = self._plans[form]
         except KeyError:

@@ -210,9 +210,18 @@ class Machine:
     def storage(self, tensor: Tensor) -> Storage:
         """Return where a tensor's bytes are, allocating them on first use."""
         found = self.storages.get(tensor)
-        if found is None:
-            found = self._shared.get(tensor) or self._allocate(tensor)
-            self._keep(found)
+        if found is not None:
+            return found
+        if not tensor.aliases:
+            free = self._free.get((tensor.kind, tensor.shape))
+            if free:
+                found = self.storages[tensor] = free.pop()
+                found.renew(tensor)
+                if self._poison:
+                    found.memory.poison(tensor.dtype)
+                return found
+        found = self._shared.get(tensor) or self._allocate(tensor)
+        self._keep(found)
         return found
 
     def _keep(self, storage: Storage) -> None:
@@ -222,12 +231,7 @@ class Machine:
 
     def _allocate(self, tensor: Tensor) -> Storage:
         if not tensor.aliases or tensor.address is None:
-            free = self._free.get((tensor.kind, tensor.shape))
-            if free:
-                storage = free.pop()
-                storage.renew(tensor)
-            else:
-                storage = Storage(tensor, Memory(tensor.nbytes, _row_bytes(tensor)))
+            storage = Storage(tensor, Memory(tensor.nbytes, _row_bytes(tensor)))
             if self._poison:
                 storage.memory.poison(tensor.dtype)
             return storage
@@ -245,8 +249,13 @@ class Machine:
         if tensor.aliases:
             return
         storage = self.storages.pop(tensor, None)
-        if storage is not None and storage.memory.writable and tensor.buffer.is_on_chip:
-            self._free.setdefault((tensor.kind, tensor.shape), []).append(storage)
+        if storage is None or not storage.memory.writable:
+            return
+        try:
+            self._free[tensor.kind, tensor.shape].append(storage)
+        except KeyError:
+            if tensor.buffer.is_on_chip:
+                self._free[tensor.kind, tensor.shape] = [storage]
 
     def bind(self, tensor: Tensor, array: npt.NDArray[Any]) -> None:
         """Let a tensor's contents be a NumPy array, without a copy (memory-mapped files too).

@@ -45,10 +45,12 @@ def destination(access: Access, storage: Storage, offset: int) -> Any:
     if found is None:
         found = access.new_view(storage, offset)
     memory = storage.memory
-    if memory.unwritten or not memory.writable:
-        access.mark_written(storage, offset)
-        return access.view(storage, offset)  # the bytes may be others now
-    return found
+    if memory.writable:
+        if memory.unwritten:
+            access.mark_written(storage, offset)
+        return found
+    access.mark_written(storage, offset)
+    return access.view(storage, offset)  # the bytes are others now
 
 
 def scatter(
