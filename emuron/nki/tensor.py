@@ -34,7 +34,7 @@ from emuron.numerics.dtypes import dtype as to_dtype
 if TYPE_CHECKING:
     from emuron.nki.recorder import Executor
 
-Rectangle = tuple[Any, Any, Any, Any]  # of two slices: starts and stops, as given
+Rectangle = tuple[Any, Any, Any, Any, Any, Any]  # start, stop, step of two slices, as given
 
 _new = object.__new__
 _MOST_SLICES = 1024  # that a view keeps
@@ -97,34 +97,35 @@ class NkiTensor(AccessPattern):
         return NkiTensor(self.tensor, shape, strides, offset, dtype or self.dtype, kept, self.lease)
 
     def __getitem__(self, key: Key) -> NkiTensor:
-        # Kernels index for each instruction: plain slices of matrices have a short way.
+        # Kernels index for each instruction: what they take of a matrix again has a short way.
         if key.__class__ is tuple and len(key) == 2:
             rows, columns = key
-            if rows.__class__ is columns.__class__ is slice and rows.step is columns.step is None:
-                rectangle = (rows.start, rows.stop, columns.start, columns.stop)
-                try:
-                    return self._slices[rectangle]
-                except (KeyError, TypeError):
-                    made = self._rectangle(*rectangle)
-                if made is not None:
-                    if len(self._slices) >= _MOST_SLICES:
-                        self._slices.clear()
-                    self._slices[rectangle] = made
-                    return made
+            try:
+                return self._slices[
+                    rows.start, rows.stop, rows.step, columns.start, columns.stop, columns.step
+                ]
+            except (KeyError, AttributeError, TypeError):
+                made = self._rectangle(rows, columns)
+            if made is not None:
+                return made
         keys = key if key.__class__ is tuple else (key,)
         return self._general_view(completed(keys, len(self.shape), self.tensor.name))
 
-    def _rectangle(self, top: Any, bottom: Any, left: Any, right: Any) -> NkiTensor | None:
-        """Return the view of a matrix between rows and columns that are ints, None for others."""
+    def _rectangle(self, rows: Any, columns: Any) -> NkiTensor | None:
+        """Return, and keep, the view of a matrix by two slices of ints; None for other keys."""
+        if not (rows.__class__ is columns.__class__ is slice):
+            return None
         if self.indirection is not None or len(self.shape) != 2:
             return None
         height, width = self.shape
+        top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
         if top is None and bottom is None:
             top, bottom = 0, height
         if left is None and right is None:
             left, right = 0, width
         if not (
-            top.__class__ is left.__class__ is bottom.__class__ is right.__class__ is int
+            rows.step is columns.step is None
+            and top.__class__ is left.__class__ is bottom.__class__ is right.__class__ is int
             and 0 <= top < bottom <= height
             and 0 <= left < right <= width
         ):
@@ -139,6 +140,10 @@ class NkiTensor(AccessPattern):
         made.indirection = None
         made.lease = self.lease
         made._slices = {}
+        if len(self._slices) >= _MOST_SLICES:
+            self._slices.clear()
+        rectangle = (rows.start, rows.stop, None, columns.start, columns.stop, None)
+        self._slices[rectangle] = made
         return made
 
     def _general_view(self, keys: tuple[Key, ...]) -> NkiTensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 _NEVER = -1  # when bytes were freed that nobody used yet
+_TAKEN = sys.maxsize  # when bytes will be that are in use
 
 Gap = tuple[int, int, int]  # row at which it was freed, first byte, end
 
@@ -24,7 +26,7 @@ class Arena:
         end = capacity // unit * unit
         # The stretches by first byte: their starts, and for each its end and when it was freed.
         self._starts = [0]
-        self._stretches: dict[int, tuple[int, int | None]] = {0: (end, _NEVER)}
+        self._stretches: dict[int, tuple[int, int]] = {0: (end, _NEVER)}
         self._freed: list[Gap] = [(_NEVER, 0, end)]  # all that ever was, in order
         self._vain: dict[int, int] = {}
         """For each size, how many of these have no window of it: what was freed later is younger,
@@ -40,7 +42,7 @@ class Arena:
             gaps = self._beside(blocked)
             start = _oldest(sorted(gaps), size) if self._oldest_first else _lowest(gaps, size)
         if start is not None:
-            self._mark(start, start + size, None)
+            self._mark(start, start + size, _TAKEN)
         return start
 
     def release(self, start: int, size: int, row: int) -> None:
@@ -82,16 +84,13 @@ class Arena:
 
     def _run(self, number: int, freed: int) -> tuple[int, int]:
         """Return the stretches around one that have been free for as long: first and end."""
+        starts, stretches = self._starts, self._stretches
         low, high = number, number + 1
-        while low and self._is_free(low - 1, freed):
+        while low and stretches[starts[low - 1]][1] <= freed:
             low -= 1
-        while high < len(self._starts) and self._is_free(high, freed):
+        while high < len(starts) and stretches[starts[high]][1] <= freed:
             high += 1
         return low, high
-
-    def _is_free(self, number: int, since: int) -> bool:
-        freed = self._stretches[self._starts[number]][1]
-        return freed is not None and freed <= since
 
     def _rounded(self, size: int) -> int:
         return -(-max(1, size) // self._unit) * self._unit
@@ -107,7 +106,7 @@ class Arena:
         ends = [end for _, end in merged]
         for start in self._starts:
             end, freed = self._stretches[start]
-            if freed is None:
+            if freed == _TAKEN:
                 continue
             first = start
             for a, b in merged[bisect_right(ends, start) :]:
@@ -119,7 +118,7 @@ class Arena:
             if first < end:
                 yield freed, first, end
 
-    def _mark(self, start: int, end: int, freed: int | None) -> None:
+    def _mark(self, start: int, end: int, freed: int) -> None:
         """Let a stretch be taken, or free since a row; what it covers partly is split."""
         starts, stretches = self._starts, self._stretches
         low = bisect_right(starts, start) - 1

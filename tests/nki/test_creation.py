@@ -6,7 +6,7 @@ import pytest
 
 import emuron.nki.isa as nisa
 import emuron.nki.language as nl
-from emuron.errors import UsageError
+from emuron.errors import UninitializedReadError
 from emuron.hardware.catalog import chip
 from emuron.isa.tensor import Tensor
 from emuron.nki.recorder import Recorder
@@ -51,5 +51,5 @@ def test_a_tile_forgets_what_the_one_before_it_on_its_bytes_held():
         nisa.memset(tile, 1.0)
         del tile
         tile = nl.ndarray((128, 4), nl.float32)
-        with pytest.raises(UsageError, match="never written"):
+        with pytest.raises(UninitializedReadError, match="never written"):
             nisa.tensor_copy(nl.ndarray((128, 4), nl.float32), tile)
