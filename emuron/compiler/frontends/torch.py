@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import re
@@ -195,10 +196,21 @@ def _output_names(program: Any) -> list[str]:
     """Return a name for each leaf of what the module returns: its keys, or its place."""
     spec = program.call_spec.out_spec
     count = spec.num_leaves
-    tree = pytree.tree_unflatten(list(range(count)), spec)
+    labels = dict(_labels(pytree.tree_unflatten(list(range(count)), spec)))
     names = []
-    for path, _ in pytree.tree_flatten_with_path(tree)[0]:
-        parts = [str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path]
-        label = ".".join(parts)
+    for leaf in range(count):
+        label = labels[leaf]
         names.append("output" if not label else f"output_{label}" if label[0].isdigit() else label)
     return names
+
+
+def _labels(tree: Any, label: str = "") -> Iterator[tuple[int, str]]:
+    """Yield the number of each leaf with the keys and places that lead to it."""
+    if isinstance(tree, int):
+        yield tree, label
+        return
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, Mapping):
+        tree = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
+    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree or ())
+    for key, inner in pairs:
+        yield from _labels(inner, f"{label}.{key}" if label else str(key))
