@@ -367,7 +367,7 @@ def compile_model(
     if isinstance(model, (str, Path)):
         model = open_model(str(model))
     graph = _graph(model, inputs, batch, sequence, task)
-    found = batch if isinstance(model, Model) else _batch(graph)
+    found = _batch(graph, batch if isinstance(model, Model) else None)
     name = model.name if isinstance(model, Model) else graph.name
     graph, records = apply_passes(graph)
     return CompiledModel(graph, target, options, found, name=name, graph_passes=records, tp=tp)
@@ -388,5 +388,7 @@ def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Gra
     return to_graph(model, inputs)
 
 
-def _batch(graph: Graph) -> int:
-    return graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
+def _batch(graph: Graph, asked: int | None) -> int:
+    """Return the batch that was asked for if an input has it, else that of the first input."""
+    sizes = [v.shape[0] for v in graph.inputs if v.shape]
+    return asked if asked in sizes else next(iter(sizes), 1)

@@ -29,6 +29,9 @@ _FAMILIES: Mapping[str, type[BertConfig] | type[LlamaConfig] | type[GptConfig]] 
     **dict.fromkeys(hf_gpt.MODEL_TYPES, GptConfig),
 }
 
+MODEL_TYPES = tuple(_FAMILIES)
+"""Values of config.json's `model_type` that are read natively."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HFModel:

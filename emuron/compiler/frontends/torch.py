@@ -38,7 +38,7 @@ KEPT = frozenset(
         *("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d"),
         *("upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"),
         *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
-        *("lstm", "gru"),
+        *("lstm", "gru", "bernoulli"),
     }
 )
 """ATen operators that stay whole: the graph has an operator for each."""
@@ -78,14 +78,28 @@ def to_graph(
     on_meta = any(p.is_meta for p in module.parameters())
     args, kwargs = _arguments(inputs, on_meta)
     program = export(module, args, kwargs)
-    importer = GraphImporter(torch, program, name or type(module).__name__, with_data=weights)
+    return _imported(program, name or type(module).__name__, weights)
+
+
+def program_to_graph(program: Any, name: str, *, weights: bool = True) -> Graph:
+    """Build the graph of an ExportedProgram, as `to_graph` does of a module."""
+    with torch.no_grad(), silence():
+        try:
+            program = program.run_decompositions(_decompositions())
+        except _EXPORT_ERRORS as error:
+            raise _refusal(name, error) from error
+    return _imported(program, name, weights)
+
+
+def _imported(program: Any, name: str, weights: bool) -> Graph:
+    importer = GraphImporter(torch, program, name, with_data=weights)
     importer.import_nodes(_output_names(program))
     return recognize(importer.b.finish())
 
 
 def export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Export a module to ATen with the operators of KEPT whole; errors are as `to_graph` says."""
-    with torch.no_grad(), _silence():
+    with torch.no_grad(), silence():
         try:
             program = torch.export.export(module, args, kwargs, strict=False)
         except _EXPORT_ERRORS as first:
@@ -93,18 +107,18 @@ def export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             return program.run_decompositions(_decompositions())
         except _EXPORT_ERRORS as error:
-            raise _refusal(module, error) from error
+            raise _refusal(type(module).__name__, error) from error
 
 
 def _strictly(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], first: Exception) -> Any:
     if isinstance(first, EmuronError):
         raise first
     if type(first).__name__ in _DATA_DEPENDENT:
-        raise _refusal(module, first) from first
+        raise _refusal(type(module).__name__, first) from first
     try:
         return torch.export.export(module, args, kwargs, strict=True)
     except _EXPORT_ERRORS:
-        raise _refusal(module, first) from first
+        raise _refusal(type(module).__name__, first) from first
 
 
 def _decompositions() -> dict[Any, Any]:
@@ -116,9 +130,9 @@ def _decompositions() -> dict[Any, Any]:
     return dict(table.items())
 
 
-def _refusal(module: Any, error: Exception) -> EmuronError:
-    """Return the short form of what torch.export says, with the user's line."""
-    name, text = type(module).__name__, str(error)
+def _refusal(name: str, error: Exception) -> EmuronError:
+    """Return the short form of what torch.export says of `name`, with the user's line."""
+    text = str(error)
     where = _user_line(text) or _raised_at(error)
     at = f" at {where}" if where else ""
     if type(error).__name__ in _DATA_DEPENDENT or "Data-dependent" in text:
@@ -156,7 +170,7 @@ def _is_torch(file: str) -> bool:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep export's warnings, and the partial graph that it prints when it fails, to itself."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from emuron.compiler.frontends.torch import to_graph
-from emuron.compiler.frontends.zoo import Part
+from emuron.compiler.frontends.zoo_entries import Part
 from emuron.compiler.graph import Graph
 from emuron.errors import UnknownNameError, UsageError, missing_extra
 from emuron.numerics.dtypes import DType
@@ -25,7 +25,7 @@ except ImportError as error:
 
 @dataclass(frozen=True, slots=True)
 class TorchModel:
-    """A zoo model made of PyTorch modules, each one a task; without `seed` of shapes alone."""
+    """A model made of PyTorch modules, each one a task; without `seed` of shapes alone."""
 
     name: str
     modules: Mapping[str, Part]
@@ -45,12 +45,13 @@ class TorchModel:
     def graph(self, batch: int, sequence: int, task: str = "") -> Graph:
         """Build the graph of one module for a batch and, where it reads text, a length."""
         part = self.part(task)
-        with self._shapes():
-            module = self.module(part.name)
-            inputs = self.inputs(batch, sequence, part.name)
-        # Outside the context constants have data, which tells a causal mask from another.
         name = f"{self.name}_{part.name}_b{batch}"
-        return to_graph(module, inputs, name=name, weights=self.seed is not None)
+        inputs = self.inputs(batch, sequence, part.name)
+        if self.seed is not None:
+            return to_graph(self.module(part.name), inputs, name=name)
+        with torch.device("meta"):
+            module = self.module(part.name)
+        return to_graph(*_shapes_alone(module, inputs), name=name, weights=False)
 
     def part(self, task: str = "") -> Part:
         """Return what is known of a task (default: the first); raise UnknownNameError."""
@@ -63,12 +64,15 @@ class TorchModel:
         """Return the module of a task, in evaluation mode, with random weights of the seed."""
         part = self.part(task)
         torch.manual_seed(self.seed or 0)
-        wrapper, _, inner = part.module.removesuffix(")").rpartition("(")
-        module = _builder(part.library)(inner, part.config).eval()
-        if wrapper:
+        library = _library(part.library)
+        if part.folder is None or self.seed is None:
+            module = library.build(part.wrapped, part.config).eval()
+        else:
+            module = library.load(part.wrapped, part.folder).eval()
+        if part.wrapper:
             from emuron.compiler.frontends import torch_steps
 
-            module = getattr(torch_steps, wrapper)(module)
+            module = getattr(torch_steps, part.wrapper)(module)
         stored = self.dtype or part.config.get("torch_dtype")
         return module if stored is None else module.to(_torch_dtype(stored))
 
@@ -85,22 +89,36 @@ class TorchModel:
             place[leaf] = _example(f"{self.name}, {name}", spec, sizes, stored)
         return made
 
-    def _shapes(self) -> Any:
-        """Return a context in which tensors have no data, or none where weights are wanted."""
-        if self.seed is not None:
-            return nullcontext()
-        return FakeTensorMode(allow_non_fake_inputs=True)
+
+def _shapes_alone(module: Any, inputs: Any) -> tuple[Any, Any]:
+    """Return a module of the meta device and inputs as fake tensors of the host.
+
+    What the module computes from nothing then has data, which tells a causal mask from another.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    made: dict[int, Any] = {}
+
+    def fake(tensor: Any) -> Any:
+        if tensor is None or not tensor.is_meta:
+            return tensor
+        if id(tensor) not in made:
+            with mode:
+                empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
+                is_weight = isinstance(tensor, torch.nn.Parameter)
+                made[id(tensor)] = torch.nn.Parameter(empty, False) if is_weight else empty
+        return made[id(tensor)]
+
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            held.update({name: fake(tensor) for name, tensor in held.items()})
+    return module, torch.utils._pytree.tree_map(mode.from_tensor, inputs)
 
 
-def _builder(library: str) -> Any:
-    """Return what builds modules of a library: a function of class name and config."""
-    if library == "transformers":
-        from emuron.compiler.frontends.torch_transformers import build
-    elif library == "diffusers":
-        from emuron.compiler.frontends.torch_diffusers import build
-    else:
-        raise UnknownNameError("library of PyTorch modules", library, ("transformers", "diffusers"))
-    return build
+def _library(name: str) -> Any:
+    """Return the module that builds and loads the classes of a library."""
+    if name not in ("transformers", "diffusers"):
+        raise UnknownNameError("library of PyTorch modules", name, ("transformers", "diffusers"))
+    return import_module(f"emuron.compiler.frontends.torch_{name}")
 
 
 def _torch_dtype(name: DType | str) -> Any:

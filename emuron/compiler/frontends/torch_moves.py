@@ -11,6 +11,7 @@ from emuron.compiler.frontends.torch_call import Call, aten, axis_of
 from emuron.compiler.frontends.torch_places import known_take
 from emuron.compiler.graph import Value
 from emuron.compiler.ops.creation import Iota
+from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import int32
 
 
@@ -284,3 +285,17 @@ def _ones(c: Call, x: Value, *arguments: Any, **options: Any) -> Value:
 @aten("arange.start_step")
 def _arange(c: Call, start: int, end: int, step: int = 1, **options: Any) -> Value:
     return c.b.one(Iota(c.out.shape, 0, c.out.dtype, start, step))
+
+
+@aten("bernoulli.default")
+def _bernoulli(c: Call, chance: Value, *options: Any) -> Value:
+    """Return what is certain; chances between 0 and 1 are random, and so refused."""
+    known = c.constant(chance)
+    if (
+        known is None
+        or known.size == 0
+        or known.flat[0] not in (0, 1)
+        or (known != known.flat[0]).any()
+    ):
+        raise UnsupportedOpError("bernoulli is random; call module.eval() or leave it out")
+    return c.b.full(float(known.flat[0]), c.out.shape, c.out.dtype)

@@ -1,139 +1,16 @@
-"""Models by name: public configs, with random weights or none.
-
-An entry of `zoo_models/*.toml` is a table under the model's hub name in lower case, owner left out:
-
-* `family`: encoder, decoder, encoder-decoder, vision, diffusion, multimodal or speech;
-* `aliases`: other names of the same shapes, of the hub or of published tables;
-* `config`: the fields of its config.json; `small`: what the small variant changes of them;
-* `like`: another entry whose fields this one takes and overrides;
-* `parts`: for models that are built through PyTorch, the modules it is made of, in order, each with
-  `module` (class), `library` (transformers, unless said otherwise), `inputs` (by name: kind and
-  dimensions, which are numbers, `batch`, `sequence` or fields of the config), `runs` (how often one
-  answer runs it) and, where they differ from the entry's, `config` and `small`.
-
-Without `parts` a model is read natively, by its `model_type`.
-"""
+"""Opens models: by the path of a file or folder, or by their name in the zoo."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
-from emuron.compiler.frontends import hf
+from emuron.compiler.frontends import files, hf
 from emuron.compiler.frontends.model import Model
+from emuron.compiler.frontends.zoo_entries import Entry, zoo, zoo_name
 from emuron.errors import ModelFileError, UnknownNameError
 from emuron.numerics.dtypes import DType
 
-Fields = Mapping[str, Any]
-
-FAMILIES = (
-    "encoder",
-    "decoder",
-    "encoder-decoder",
-    "vision",
-    "diffusion",
-    "multimodal",
-    "speech",
-)
-"""What a model is for; the coverage table is sorted by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One PyTorch module of a model: its class, config, inputs and how often an answer runs it."""
-
-    name: str
-    module: str
-    inputs: Mapping[str, str]
-    config: Fields
-    library: str = "transformers"
-    runs: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A model of the zoo; `config` and `parts` are those of the full or of the small variant."""
-
-    name: str
-    family: str
-    config: Fields
-    aliases: tuple[str, ...] = ()
-    parts: Mapping[str, Part] = field(default_factory=dict)
-
-    @property
-    def is_native(self) -> bool:
-        """Whether it is read without a framework."""
-        return not self.parts
-
-
-@cache
-def _tables() -> Mapping[str, Fields]:
-    tables: dict[str, Fields] = {}
-    for file in sorted(
-        files("emuron.compiler.frontends").joinpath("zoo_models").iterdir(), key=lambda f: f.name
-    ):
-        if file.name.endswith(".toml"):
-            tables.update(tomllib.loads(file.read_text(encoding="utf-8")))
-    return MappingProxyType({name: _inherited(tables, name) for name in tables})
-
-
-def _inherited(tables: Mapping[str, Fields], name: str) -> Fields:
-    table = tables[name]
-    return _merged(_inherited(tables, table["like"]), table) if "like" in table else table
-
-
-def _merged(base: Fields, over: Fields) -> dict[str, Any]:
-    """Return the fields of two tables; inner tables are merged too."""
-    both = {
-        k: _merged(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v
-        for k, v in over.items()
-    }
-    return {**base, **both}
-
-
-@cache
-def zoo(*, small: bool = False) -> Mapping[str, Entry]:
-    """Return every model that has a name; `small`: of reduced width and depth."""
-    return MappingProxyType({name: _entry(name, t, small) for name, t in _tables().items()})
-
-
-def _entry(name: str, table: Fields, small: bool) -> Entry:
-    config = _config(table, small)
-    parts = {
-        label: Part(
-            label,
-            part["module"],
-            part["inputs"],
-            _merged(config, _config(part, small)),
-            part.get("library", "transformers"),
-            part.get("runs", 1),
-        )
-        for label, part in table.get("parts", {}).items()
-    }
-    return Entry(name, table["family"], config, tuple(table.get("aliases", ())), parts)
-
-
-def _config(table: Fields, small: bool) -> Fields:
-    config: Fields = table.get("config", {})
-    return _merged(config, table.get("small", {})) if small else config
-
-
-@cache
-def _names() -> Mapping[str, str]:
-    entries = zoo().values()
-    return {known.lower(): e.name for e in entries for known in (*e.aliases, e.name)}
-
-
-def zoo_name(name: str) -> str | None:
-    """Return the zoo's name of a model: its own, an alias, or its hub name without the owner."""
-    known = name.lower(), name.rsplit("/", 1)[-1].lower()
-    return next((_names()[n] for n in known if n in _names()), None)
+__all__ = ["open_model", "zoo", "zoo_name"]
 
 
 def open_model(
@@ -144,15 +21,15 @@ def open_model(
     small: bool = False,
     dtype: DType | str | None = None,
 ) -> Model:
-    """Open a model folder, or a zoo model by its name.
+    """Open a model's file or folder (see `files.open_path`), or a zoo model by its name.
 
     A zoo model has random weights of `seed` (0 if none is given), or only shapes without
     `weights`; `small` takes its reduced variant; `dtype` overrides the stored one.
-    Raises ModelFileError for a path that is no model folder, UnknownNameError for a name that is
+    Raises ModelFileError for a path that holds no model, UnknownNameError for a name that is
     neither.
     """
     if Path(name).exists():
-        return hf.load(name, weights=weights, dtype=dtype)
+        return files.open_path(name, weights=weights, dtype=dtype)
     known = zoo_name(name)
     if known is not None:
         return _open(zoo(small=small)[known], (seed or 0) if weights else None, dtype)

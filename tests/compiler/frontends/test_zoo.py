@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emuron.compiler.frontends.model import Model
-from emuron.compiler.frontends.zoo import FAMILIES, open_model, zoo, zoo_name
+from emuron.compiler.frontends.zoo import open_model, zoo, zoo_name
+from emuron.compiler.frontends.zoo_entries import FAMILIES
 from emuron.errors import ModelFileError, UnknownNameError
 
 
