@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import parts as kernel
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import (
     require,
     require_axis,
@@ -17,6 +19,7 @@ from emuron.compiler.ops.arguments import (
 )
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
+from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
 PAD_MODES = ("constant", "reflect", "edge", "wrap")
@@ -78,6 +81,20 @@ class Pad(Op):
             grown = np.pad(grown, (before, after), mode=mode)  # type: ignore[call-overload]
         return grown[max(-low, 0) : len(grown) - max(-high, 0)]
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Fill and copy, or copy run by run."""
+        x, out = inputs[0], outputs[0]
+        if self.mode != "constant":
+            sources = [self.sources(dim, size) for dim, size in enumerate(x.shape)]
+            kernel.repeat(k, x, sources, out)
+            return
+        kept = [self.kept(dim, size, out.shape[dim]) for dim, size in enumerate(x.shape)]
+        steps = [gap + 1 for gap in self.gaps(len(x.shape))]
+        number = self.value if out.dtype.is_float else int(self.value)
+        kernel.pad(k, x, kept, steps, number, out)
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return x written into a filled array, or gathered along each dimension."""
         b, x = ev.backend, arrays[0]
@@ -135,6 +152,12 @@ class Reverse(Op):
         require(len(set(self.axes)) == len(self.axes), f"axes repeat: {list(self.axes)}")
         return (types[0],)
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy with negative strides."""
+        kernel.reverse(k, inputs[0], self.axes, outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return x taken backwards along each axis."""
         x = arrays[0]
@@ -157,6 +180,11 @@ def backwards(ev: EvalContext, x: Array, axis: int) -> Array:
     """Return x in the opposite order along a dimension."""
     order = np.arange(x.shape[axis])[::-1].copy()
     return ev.backend.take(x, ev.backend.asarray(order), axis)
+
+
+def _require_countable(op: Op, shape: tuple[int, ...]) -> None:
+    if not shape or not kernel.fits_counting(shape):
+        raise UnsupportedOpError(f"{op.name} has a kernel for up to 2**24 elements, not {shape}")
 
 
 def _starts(ev: EvalContext, start: Array, room: Sequence[int]) -> list[int]:
@@ -187,6 +215,13 @@ class DynamicSlice(Op):
         )
         require(fits, f"a window of {list(self.sizes)} does not fit into {x}")
         return (x.with_shape(*self.sizes),)
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy from an address that is worked out at run time."""
+        _require_countable(self, inputs[0].shape)
+        kernel.dynamic_slice(k, inputs[0], inputs[1], outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the window."""
@@ -226,6 +261,14 @@ class DynamicUpdateSlice(Op):
         )
         require(fits and update.dtype == x.dtype, f"update ({update}) does not fit into x ({x})")
         return (x,)
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Copy x, then update to an address that is worked out at run time."""
+        _require_countable(self, inputs[0].shape)
+        x, update, start = inputs
+        kernel.dynamic_update_slice(k, x, update, start, outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return x, or a copy of it, with the window replaced."""
