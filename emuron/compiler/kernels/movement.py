@@ -29,26 +29,6 @@ _REDUCE_OPS: Mapping[str, str] = MappingProxyType(
 _COLUMNS_MOVED = 16384  # of a row, at once: 64 KiB of float32 on one partition
 
 
-def take(k: KernelContext, table: Placed, index: Placed, out: Placed) -> None:
-    """Write out[i, …] = table[index[i], …]: rows gathered by the DMA."""
-    count = prod(index.shape)
-    columns = prod(table.shape[1:])
-    flat = index.view.reshape((count, 1))
-    rows = out.view.reshape((count, columns))
-    source = dense(k, table)
-    assert flat is not None
-    assert rows is not None
-    target = out.seen_as(rows)
-    for row in k.row_tiles(count, target):
-        places = k.read(k.spill(index.seen_as(flat)), row, (0, 1), "index")
-        tile = k.target(target, row, (0, columns))
-        pattern = source.storage.reshape((table.shape[0], columns)).ap(
-            [[columns, row[1]], [1, columns]], vector_offset=places
-        )
-        nisa.dma_copy(tile, pattern)
-        k.finish(tile, target, row, (0, columns))
-
-
 def write_rows(
     k: KernelContext, update: Placed, index: Placed, axis: int, batched: bool, out: Placed
 ) -> None:
@@ -174,18 +154,6 @@ def reduce_rows(k: KernelContext, x: Placed, kind: str, out: Placed) -> None:
             nisa.nc_transpose(stage, parts[:width, block], engine="tensor")
             k.evict(written[:, 128 * block : 128 * block + width], stage)
         k.finish(written, target, (start, count), (0, columns))
-
-
-def running_sum(k: KernelContext, x: Placed, out: Placed) -> None:
-    """Write x[0] + … + x[i] along the last dimension, added in this order."""
-    rows, columns = x.view.matrix().shape
-    x = k.reachable(x, columns)
-    ones = k.filled(1.0, columns)
-    for row in k.row_tiles(rows, x, out):
-        target = k.target(out, row, (0, columns))
-        tile = k.read(x, row, (0, columns))
-        nisa.tensor_tensor_scan(target, ones[: row[1]], tile, 0.0, "multiply", "add")
-        k.finish(target, out, row, (0, columns))
 
 
 def counts(k: KernelContext, out: Placed, axis: int, start: int, step: int) -> None:

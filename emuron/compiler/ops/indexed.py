@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
-from emuron.compiler.kernels import movement
+from emuron.compiler.kernels import movement, places
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import (
     require,
@@ -18,7 +18,7 @@ from emuron.compiler.ops.arguments import (
 )
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.errors import OutOfBoundsError, UnsupportedOpError
+from emuron.errors import OutOfBoundsError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
@@ -46,9 +46,7 @@ class Take(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Gather rows by DMA."""
-        if self.axis != 0:
-            raise UnsupportedOpError("take has a kernel along axis 0 only")
-        movement.take(k, inputs[0], inputs[1], outputs[0])
+        places.take(k, inputs[0], inputs[1], self.axis, outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's shape with dimension `axis` replaced by index's dimensions."""
@@ -101,13 +99,19 @@ class GatherAlong(Op):
         )
         return (x.with_shape(*index.shape),)
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Gather element by element."""
+        places.gather_along(k, inputs[0], inputs[1], self.axis, outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the gathered elements, by one flat gather."""
         x, index = arrays
         found = host_indices(ev, index, x.shape[self.axis], "gather_along")
-        places: list[np.ndarray] = list(np.indices(found.shape, sparse=True))
-        places[self.axis] = found
-        flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*places)), tuple(x.shape))
+        at: list[np.ndarray] = list(np.indices(found.shape, sparse=True))
+        at[self.axis] = found
+        flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*at)), tuple(x.shape))
         column = ev.backend.reshape(x, (-1,))
         picked = ev.backend.take(column, ev.backend.asarray(flat.reshape(-1)), 0)
         return (ev.backend.reshape(picked, found.shape),)
@@ -168,8 +172,8 @@ class Scatter(Op):
         if not self.batched:
             _write(out, update, found, self.axis)
             return (out,)
-        for row, places in enumerate(found):
-            _write(out[row], update[row], places, self.axis - 1)
+        for row, at in enumerate(found):
+            _write(out[row], update[row], at, self.axis - 1)
         return (out,)
 
     @classmethod
@@ -190,12 +194,12 @@ class Scatter(Op):
         )
 
 
-def _write(out: Array, update: Array, places: np.ndarray, axis: int) -> None:
+def _write(out: Array, update: Array, at: np.ndarray, axis: int) -> None:
     before = (slice(None),) * axis
-    count = len(places)
-    if count and bool((np.diff(places) == 1).all()):
-        first = int(places[0])
+    count = len(at)
+    if count and bool((np.diff(at) == 1).all()):
+        first = int(at[0])
         out[(*before, slice(first, first + count))] = update
         return
-    for i, place in enumerate(places):
+    for i, place in enumerate(at):
         out[(*before, int(place))] = update[(*before, i)]

@@ -8,9 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import order as kernel
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_axis, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
+from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
 
@@ -84,7 +87,8 @@ class TopK(Op):
     """The k largest (or smallest) elements of each row (last dimension) and their int32 places.
 
     The largest come in descending, the smallest in ascending order, equal ones in that of their
-    places. NaN counts as larger than all others.
+    places. NaN counts as larger than all others. The device's search does not give the places of
+    NaN, nor of infinities that sort last; integers of 32 bits are sorted on the host.
     """
 
     k: int
@@ -101,6 +105,14 @@ class TopK(Op):
         )
         values = x.with_shape(*x.shape[:-1], self.k)
         return (values, values.with_dtype(int32))
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Search eight at a time."""
+        if inputs[0].dtype.is_integer and inputs[0].dtype.itemsize > 2:
+            raise UnsupportedOpError(f"topk has no kernel for {inputs[0].dtype}")
+        kernel.topk(k, inputs[0], self.k, self.largest, *outputs)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return values and places by a stable sort on the host."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import places
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_axis, require_integer
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.indexed import host_indices
 from emuron.compiler.ops.registry import op
-from emuron.errors import OutOfBoundsError
+from emuron.errors import OutOfBoundsError, UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32, int32
 
-COMBINERS = ("set", "add", "mul", "min", "max")
+_ALU: Mapping[str, str] = MappingProxyType(
+    {"add": "add", "mul": "multiply", "min": "minimum", "max": "maximum"}
+)
+COMBINERS = ("set", *_ALU)
 
 
 def _order(dims: tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -62,6 +68,12 @@ class GatherNd(Op):
         x, *indices = types
         _check_places(x, self.dims, tuple(indices))
         return (x.with_shape(*indices[0].shape, *_rest(x, self.dims)),)
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Gather rows by DMA, their numbers worked out from the indices."""
+        places.gather_nd(k, inputs[0], self.dims, inputs[1:], outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the gathered slices, by one gather of rows."""
@@ -118,6 +130,18 @@ class ScatterNd(Op):
         require(update == expected, f"update must be {expected}, found {update}")
         return (x,)
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write row after row by DMA; combined ones are read before."""
+        x, update, *indices = inputs
+        combine = None if self.combiner == "set" else _ALU[self.combiner]
+        if self.drop or (combine is not None and x.dtype != float32):
+            raise UnsupportedOpError(
+                "scatter_nd has a kernel without drop, and of float32 where it combines"
+            )
+        places.scatter_nd(k, x, self.dims, update, indices, combine, outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return a copy of x with the rows combined, first all first writes, then second ones."""
         b, (x, update, *indices) = ev.backend, arrays
@@ -141,10 +165,10 @@ class ScatterNd(Op):
         """Return flat row numbers and the numbers of the updates that lie inside."""
         found = [np.asarray(ev.backend.numpy(i)).astype(np.int64).reshape(-1) for i in indices]
         inside = np.ones(found[0].shape, bool)
-        for places, size in zip(found, sizes, strict=True):
-            inside &= (places >= 0) & (places < size)
+        for at, size in zip(found, sizes, strict=True):
+            inside &= (at >= 0) & (at < size)
         if not (self.drop or inside.all()):
-            wrong = [int(places[~inside][0]) for places in found]
+            wrong = [int(at[~inside][0]) for at in found]
             raise OutOfBoundsError(f"scatter_nd: index {wrong} is outside {list(sizes)}")
         flat = np.ravel_multi_index(tuple(np.where(inside, p, 0) for p in found), sizes)
         return np.asarray(flat), np.flatnonzero(inside)
@@ -152,8 +176,7 @@ class ScatterNd(Op):
     def _combined(self, b: Any, old: Array, new: Array) -> Array:
         if self.combiner == "set":
             return new
-        name = {"add": "add", "mul": "multiply", "min": "minimum", "max": "maximum"}[self.combiner]
-        return getattr(b, name)(old, new)
+        return getattr(b, _ALU[self.combiner])(old, new)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -174,12 +197,12 @@ class ScatterNd(Op):
 
 def _turns(flat: np.ndarray, kept: np.ndarray, *, last: bool) -> Iterator[np.ndarray]:
     """Yield numbers of updates without equal places: first ones, second ones, or the last alone."""
-    places = flat[kept]
-    order = np.argsort(places, kind="stable")
-    starts = np.flatnonzero(np.diff(places[order], prepend=-1))
-    lengths = np.diff(starts, append=len(places))
-    turn = np.empty(len(places), np.int64)
-    turn[order] = np.arange(len(places)) - np.repeat(starts, lengths)
+    at = flat[kept]
+    order = np.argsort(at, kind="stable")
+    starts = np.flatnonzero(np.diff(at[order], prepend=-1))
+    lengths = np.diff(starts, append=len(at))
+    turn = np.empty(len(at), np.int64)
+    turn[order] = np.arange(len(at)) - np.repeat(starts, lengths)
     if last:
         yield kept[np.sort(order[starts + lengths - 1])]
         return

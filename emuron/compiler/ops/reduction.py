@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
-from emuron.compiler.kernels import movement
+from emuron.compiler.kernels import movement, order
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import require, require_axis, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
@@ -64,14 +64,14 @@ class Reduce(Op):
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
-        """Reduce along the last dimension, or along the one before it."""
-        rank = len(inputs[0].shape)
-        if self.axes == tuple(range(rank - len(self.axes), rank)):
-            movement.reduce_last(k, inputs[0], self.kind, len(self.axes), outputs[0])
-        elif self.axes == (rank - 2,):
-            movement.reduce_rows(k, inputs[0], self.kind, outputs[0])
-        else:
-            raise UnsupportedOpError(f"reduce has no kernel over axes {list(self.axes)} of {rank}")
+        """Reduce along the last dimensions, or along the one before; others are moved there."""
+        x, rank = inputs[0], len(inputs[0].shape)
+        if self.axes == (rank - 2,):
+            movement.reduce_rows(k, x, self.kind, outputs[0])
+            return
+        kept = tuple(d for d in range(rank) if d not in self.axes)
+        turned = x.seen_as(x.view.permute((*kept, *self.axes)))
+        movement.reduce_last(k, turned, self.kind, len(self.axes), outputs[0])
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type without `axes`, or with size 1 there."""
@@ -136,6 +136,12 @@ class ArgReduce(Op):
         shape = (n for i, n in enumerate(types[0].shape) if i != self.axis)
         return (TensorType(tuple(shape), int32),)
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Find the extreme, then the smallest place that holds it."""
+        order.argreduce(k, inputs[0], self.kind, self.axis, outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the smallest place that holds the extreme value or NaN."""
         b = ev.backend
@@ -181,13 +187,10 @@ class Cumulative(Op):
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
-        """Scan along the last dimension."""
-        if self.axis != len(inputs[0].shape) - 1 or self.kind != "sum" or self.reverse:
-            raise UnsupportedOpError(
-                f"cumulative has a kernel for sums along the last dimension, not for {self.kind} "
-                f"along dimension {self.axis}"
-            )
-        movement.running_sum(k, inputs[0], outputs[0])
+        """Scan rows of the dimension."""
+        if self.kind == "logsumexp":
+            raise UnsupportedOpError("cumulative has no kernel for logsumexp")
+        order.running(k, inputs[0], SCANS[self.kind], self.axis, self.reverse, outputs[0])
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the running results."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emuron.compiler.graph import Block, Graph, Node, Op, Value
+from emuron.compiler.graph import Block, Graph, Node, Value
 from emuron.compiler.kernels import elementwise, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.images import by_channel
@@ -295,7 +295,7 @@ class _Lowering:
             return self.bound.output(value)
         operands = [self.values[v] for v in node.inputs if v in self.values]
         layout = layout_for(node, value.shape, operands)
-        return self._new(value, value.name, layout, _tiles_start_legally(node.op, value.shape))
+        return self._new(value, value.name, layout, _tiles_start_legally(node, value.shape))
 
     def _new(self, value: Value, name: str, layout: Layout, reachable: bool = True) -> Placed:
         """Return a new value in SBUF if the budget allows and it is `reachable`, else in HBM."""
@@ -330,20 +330,22 @@ class _Lowering:
 PIECEWISE = frozenset(
     {
         *("argreduce", "bitcast", "cumulative", "dynamic_slice", "gather_along", "gather_nd"),
-        *("pad", "reshape", "reverse", "scatter_nd", "slice", "take", "topk"),
+        *("pad", "reshape", "reverse", "scatter_nd", "slice", "topk"),
     }
 )
 """Operators that write their results piece by piece, from any row on, as only DMA to HBM can."""
 
 
-def _tiles_start_legally(operator: Op, shape: tuple[int, ...]) -> bool:
+def _tiles_start_legally(node: Node, shape: tuple[int, ...]) -> bool:
     """Tell whether an op's tiles of rows start on partitions where engines may start.
 
     Attention and batched products write the rows of each batch entry; a reduction that drops its
     dimension writes a column where the value has a row.
     """
-    op = operator.name
-    if op in PIECEWISE or (op == "concat" and getattr(operator, "axis", 0) != len(shape) - 1):
+    op, axis = node.op.name, getattr(node.op, "axis", 0)
+    if op in PIECEWISE or (op == "concat" and axis != len(shape) - 1):
+        return False
+    if op == "take" and (axis != 0 or len(node.inputs[0].shape) != 2):
         return False
     if op == "reduce":
         return len(shape) > 1 and shape[-1] == 1

@@ -25,14 +25,9 @@ EXAMPLES = {
 }
 ON_HOST = frozenset(
     {
-        *("argreduce", "cumulative-1", "cumulative-2", "cumulative-3", "cumulative-4"),
-        *(
-            "cumulative-5",
-            "cumulative-6",
-            "cumulative-7",
-        ),
-        *("floordiv-2", "gather_along", "gather_nd", "histogram", "mod-2", "reduce-7"),
-        *("rem-2", "rng_bits", "scatter_nd", "sort", "take-1", "topk"),
+        "cumulative-5",
+        *("floordiv-2", "histogram", "mod-2"),
+        *("rem-2", "rng_bits", "scatter_nd-6", "sort", "topk-1"),
         "while",
         *("reduce_window", "resize", "group_norm", "batch_norm", "lstm", "gru"),
         "grouped_matmul",

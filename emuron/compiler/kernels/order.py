@@ -1,0 +1,158 @@
+"""Kernels along one dimension: places of extremes, the largest few, running reductions."""
+
+from __future__ import annotations
+
+from math import inf, prod
+
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
+from emuron.compiler.kernels.movement import dense, move
+from emuron.compiler.kernels.view import LogicalView
+from emuron.errors import UnsupportedOpError
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import float32, uint32
+
+_COLUMNS = 4096  # of a row on chip at once
+_EIGHT = 8  # values that one search instruction finds
+
+
+def along_last(k: KernelContext, x: Placed, axis: int) -> Placed:
+    """Return a value as rows [rows, n] of one dimension; in HBM unless it is the last one."""
+    rank = len(x.shape)
+    order = (*(d for d in range(rank) if d != axis), axis)
+    source = x if axis == rank - 1 else k.spill(x)
+    length = x.shape[axis]
+    view = source.view.permute(order).reshape((prod(x.shape) // max(1, length), length))
+    if view is None:
+        source = dense(k, x)
+        view = source.view.permute(order).reshape((prod(x.shape) // max(1, length), length))
+    assert view is not None
+    return source.seen_as(view)
+
+
+def argreduce(k: KernelContext, x: Placed, kind: str, axis: int, out: Placed) -> None:
+    """Write the first place of the extreme (or of NaN) of each row."""
+    rows = along_last(k, x, axis)
+    count, length = rows.shape
+    rows = k.reachable(rows, length)
+    view = out.view.reshape((count, 1))
+    assert view is not None
+    target = out.seen_as(view)
+    for row in k.row_tiles(count, rows, target):
+        best = k.sbuf((row[1], 1), float32, "best")
+        _extreme(k, rows, row, "maximum" if kind == "max" else "minimum", best)
+        written = k.target(target, row, (0, 1))
+        _first_place(k, rows, row, best, written)
+        k.finish(written, target, row, (0, 1))
+
+
+def _pieces(length: int) -> list[tuple[int, int]]:
+    return [(start, min(_COLUMNS, length - start)) for start in range(0, length, _COLUMNS)]
+
+
+def _extreme(k: KernelContext, rows: Placed, row: Rows, op: str, best: NkiTensor) -> None:
+    """Write the extreme of each row, piece by piece."""
+    pieces = _pieces(rows.shape[1])
+    found = k.sbuf((row[1], len(pieces)), float32, "extremes")
+    for number, piece in enumerate(pieces):
+        nisa.tensor_reduce(found[:, number : number + 1], op, k.read(rows, row, piece), 1)
+    nisa.tensor_reduce(best, op, found, 1)
+
+
+def _first_place(
+    k: KernelContext, rows: Placed, row: Rows, best: NkiTensor, out: NkiTensor
+) -> None:
+    """Write the smallest place that holds `best` or NaN: others count as beyond the row."""
+    length = rows.shape[1]
+    pieces = _pieces(length)
+    found = k.sbuf((row[1], len(pieces)), float32, "places")
+    for number, (start, count) in enumerate(pieces):
+        tile = k.read(rows, row, (start, count))
+        equal, broken, away = (k.sbuf((row[1], count), float32) for _ in range(3))
+        nisa.tensor_scalar(equal, tile, "equal", best)
+        nisa.tensor_tensor(broken, tile, tile, "not_equal")
+        nisa.tensor_tensor(equal, equal, broken, "maximum")
+        # place − length where found, else 0: the smallest, plus length, is the place.
+        nisa.tensor_scalar(away, k.places(_COLUMNS)[: row[1], :count], "add", float(start - length))
+        nisa.tensor_tensor(away, away, equal, "multiply")
+        nisa.tensor_reduce(found[:, number : number + 1], "minimum", away, 1)
+    first = k.sbuf((row[1], 1), float32)
+    nisa.tensor_reduce(first, "minimum", found, 1)
+    nisa.tensor_scalar(out, first, "add", float(length))
+
+
+def topk(
+    k: KernelContext, x: Placed, count: int, largest: bool, values: Placed, places: Placed
+) -> None:
+    """Write the `count` extremes of each row and their places, eight at a time."""
+    length = x.shape[-1]
+    rows = k.reachable(along_last(k, x, len(x.shape) - 1), length)
+    if length > k.core.limits.max8_max:
+        raise UnsupportedOpError(
+            f"topk has a kernel for rows of up to {k.core.limits.max8_max}, not {length}"
+        )
+    targets = [v.seen_as(LogicalView.dense((rows.shape[0], count))) for v in (values, places)]
+    width = max(length, k.core.limits.max8_min)
+    groups = -(-count // _EIGHT)
+    for row in k.row_tiles(rows.shape[0], rows, *targets):
+        shape = (row[1], width)
+        data = k.sbuf(shape, float32, "data")
+        if width > length:
+            nisa.memset(data, -inf)
+        tile = k.read(rows, row, (0, length))
+        nisa.tensor_scalar(data[:, :length], tile, "multiply", 1.0 if largest else -1.0)
+        found = k.sbuf((row[1], groups * _EIGHT), float32, "found")
+        at = k.sbuf((row[1], groups * _EIGHT), uint32, "at")
+        for group in range(groups):
+            part = slice(group * _EIGHT, (group + 1) * _EIGHT)
+            nisa.max8(found[:, part], data)
+            nisa.nc_find_index8(at[:, part], data, found[:, part])
+            if group + 1 < groups:
+                rest = k.sbuf(shape, float32, "data")
+                nisa.nc_match_replace8(rest, data, found[:, part], -inf)
+                data = rest
+        written = [k.target(t, row, (0, count)) for t in targets]
+        sign = 1.0 if largest else -1.0
+        nisa.tensor_scalar(written[0], found[:, :count], "multiply", sign)
+        nisa.tensor_copy(written[1], at[:, :count], engine="vector")
+        for tile, target in zip(written, targets, strict=True):
+            k.finish(tile, target, row, (0, count))
+
+
+def running(k: KernelContext, x: Placed, op: str, axis: int, reverse: bool, out: Placed) -> None:
+    """Write the running result of an ALU operator along one dimension, or against it."""
+    source = along_last(k, x, axis)
+    length = source.shape[1]
+    if reverse:
+        source = _backwards(dense(k, source))
+    source = k.reachable(source, length)
+    made = k.hbm(source.shape, out.dtype, "running", "temporary")
+    for row in k.row_tiles(source.shape[0], source, made):
+        target = k.target(made, row, (0, length))
+        _scan(k, op, k.read(source, row, (0, length)), target)
+        k.finish(target, made, row, (0, length))
+    found = _backwards(made) if reverse else made
+    others = [n for d, n in enumerate(x.shape) if d != axis]
+    view = found.view.reshape((*others, length))
+    assert view is not None
+    order = [*range(axis), len(others), *range(axis, len(others))]
+    move(k, found.seen_as(view.permute(tuple(order))), out)
+
+
+def _scan(k: KernelContext, op: str, tile: NkiTensor, target: NkiTensor) -> None:
+    """Write the running result of each row."""
+    if op in ("maximum", "minimum"):
+        nisa.tensor_tensor_scan(target, tile, tile, -inf if op == "maximum" else inf, op, op)
+    elif op == "add":  # 1·before + x
+        ones = k.filled(1.0, tile.shape[1])[: tile.shape[0]]
+        nisa.tensor_tensor_scan(target, ones, tile, 0.0, "multiply", "add")
+    else:  # x·before + 0
+        zeros = k.filled(0.0, tile.shape[1])[: tile.shape[0]]
+        nisa.tensor_tensor_scan(target, tile, zeros, 1.0, "multiply", "add")
+
+
+def _backwards(value: Placed) -> Placed:
+    """Return rows in HBM, each from its end."""
+    length = value.shape[1]
+    view = value.view.slice(1, length - 1, length, -1)
+    assert view is not None
+    return value.seen_as(view)
