@@ -20,6 +20,9 @@ class HostSpec:
     op_launch_us: float  # to call one operator that the host computes
     op_gflop_per_s: float  # of an operator on one thread of the host
     op_gb_per_s: float  # memory that an operator reads and writes on one thread
+    mapped_copy_gb_per_s: float  # of an output into memory that is mapped anew
+    mapped_from_bytes: int  # outputs larger than this are
+    tail_us: float  # what the 99th percentile of a latency is above the median
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,10 @@ from emuron.errors import UsageError
 REQUIRED_COLUMNS = ("id", "model", "instance", "batch", "seq", "metric", "unit", "value")
 """Columns that every table has; run_mode, tp, cores, task, the dtypes and notes may be missing."""
 
+APPLICATIONS = ("Real Time", "Batch")
+"""What published tables say a row was tuned for."""
+
+_TOKENS = "sequence-length="
 _COUNT = re.compile(r"(\d+)(?:\s*\(.*\))?")
 """A count, perhaps with a remark: `8`, `4 (inferred)`."""
 
@@ -40,6 +44,9 @@ class Measurement:
     input_tokens: int | None = None  # of each prompt
     output_tokens: int | None = None  # generated for each
     weight_dtype: str = ""  # as served, in lower case
+    application: str = ""  # Real Time or Batch
+    framework: str = ""  # as PyTorch 2.5
+    image: str = ""  # as 512x512
 
 
 def read_measurements(path: str | Path) -> tuple[Measurement, ...]:
@@ -89,15 +96,16 @@ def _read_row(where: str, row: Mapping[str | None, object]) -> Measurement:
         raise UsageError(f"{where}: the line has more or fewer fields than the table has columns.")
     cells = {str(name): str(text or "").strip() for name, text in row.items()}
     dtype, autocast = _casts(cells)
+    dtype, named, tokens = _described(dtype)
     return Measurement(
         id=cells["id"],
-        model=cells["model"],
+        model=f"{cells['model']} ({named})" if named else cells["model"],
         instance=cells["instance"],
         metric=cells["metric"],
         unit=cells["unit"],
         value=_number(where, cells["value"]),
         batch=_count(where, cells, "batch"),
-        sequence=_count(where, cells, "seq"),
+        sequence=_count(where, cells, "seq") or tokens,
         tensor_parallel=_count(where, cells, "tp"),
         cores=_count(where, cells, "cores"),
         run_mode=cells.get("run_mode", ""),
@@ -108,7 +116,27 @@ def _read_row(where: str, row: Mapping[str | None, object]) -> Measurement:
         input_tokens=_count(where, cells, "input"),
         output_tokens=_count(where, cells, "output"),
         weight_dtype=cells.get("weight_dtype", "").lower(),
+        application=cells.get("application", "") or _application(cells.get("notes", "")),
+        framework=cells.get("framework", ""),
+        image=cells.get("image", ""),
     )
+
+
+def _described(dtype: str) -> tuple[str, str, int | None]:
+    """Return dtype, model and tokens of a cell: `fp32, bert-base-cased, sequence-length=128`.
+
+    Of two dtypes the first is that of the stored model.
+    """
+    words = [word.strip() for word in dtype.strip('"').split(",")]
+    tokens = [int(word[len(_TOKENS) :]) for word in words if re.fullmatch(_TOKENS + r"\d+", word)]
+    others = [w for w in words[1:] if not w.startswith(_TOKENS) and "-" in w]
+    return words[0], others[0] if others else "", tokens[0] if tokens else None
+
+
+def _application(remark: str) -> str:
+    """Return what a remark ends with, where that is an application: `…; Real Time`."""
+    last = remark.rpartition(";")[2].strip()
+    return last if last in APPLICATIONS else ""
 
 
 def _casts(cells: Mapping[str, str]) -> tuple[str, str]:

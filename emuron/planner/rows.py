@@ -68,10 +68,10 @@ def autocast_of(row: Measurement) -> tuple[str, str, list[str]]:
 
 def check_metric(row: Measurement, units: Units) -> float:
     """Return the factor of a row's unit; raise UsageError for what is not predicted or wrong."""
-    if row.metric == "latency_p99":
-        raise UsageError("no tail model: p99 is not predicted")
     if row.metric not in units:
-        raise UsageError(f"metric {row.metric!r} is not predicted, only {' and '.join(units)} are")
+        *most, last = units
+        known = f"{', '.join(most)} and {last}"
+        raise UsageError(f"metric {row.metric!r} is not predicted, only {known} are")
     if row.unit not in units[row.metric]:
         known = ", ".join(units[row.metric])
         raise UsageError(f"unit {row.unit!r} of {row.metric} is unknown (known: {known})")

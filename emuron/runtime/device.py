@@ -125,7 +125,7 @@ class Device:
         for part in executable.parts:
             if isinstance(part, DevicePart):
                 timing = self._time_program(part.program)
-                work = Work(0, part.input_bytes, part.output_bytes)
+                work = Work(0, part.input_bytes, part.output_sizes)
                 around_us = latency_of(self.instance, work).total_us
             else:
                 timing = None
@@ -146,7 +146,7 @@ class Device:
         return Work(
             sum(times),
             executable.input_bytes,
-            executable.output_bytes,
+            executable.output_sizes,
             len(executable.programs),
             executable.host_ops,
         )

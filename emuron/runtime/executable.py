@@ -62,9 +62,14 @@ class DevicePart:
         return sum(_bytes(port, kept) for port in self.inputs)
 
     @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """Bytes that one run copies to the host for each port: what does not stay on the device."""
+        return tuple(_bytes(port, set(self.aliases)) for port in self.outputs)
+
+    @property
     def output_bytes(self) -> int:
-        """Bytes that one run copies to the host: outputs that do not stay on the device."""
-        return sum(_bytes(port, set(self.aliases)) for port in self.outputs)
+        """Bytes that one run copies to the host."""
+        return sum(self.output_sizes)
 
     @property
     def state_bytes(self) -> int:
@@ -153,9 +158,14 @@ class Executable:
         return sum(part.input_bytes for part in self.programs)
 
     @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """Bytes of each copy from the device in one run, for all programs."""
+        return tuple(size for part in self.programs for size in part.output_sizes)
+
+    @property
     def output_bytes(self) -> int:
         """Bytes that one run copies from the device, for all programs."""
-        return sum(part.output_bytes for part in self.programs)
+        return sum(self.output_sizes)
 
     @property
     def state_bytes(self) -> int:

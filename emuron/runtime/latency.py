@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from emuron.hardware.instance import HostSpec, Instance
 from emuron.runtime.executable import HostOp
@@ -16,12 +16,12 @@ _PER_US = 1000  # a figure of giga-units per second, in units per microsecond
 class Work:
     """What one inference asks of a core and of its host.
 
-    `device_ps` is the time of all programs, the bytes are those of all copies.
+    `device_ps` is the time of all programs, the bytes are those of all copies, each output's own.
     """
 
     device_ps: int
     input_bytes: int
-    output_bytes: int
+    output_sizes: tuple[int, ...] = ()
     programs: int = 1
     host_ops: tuple[HostOp, ...] = ()
 
@@ -33,7 +33,9 @@ class Latency:
     The framework launches, inputs go to the device by its host DMA, the program starts and drains
     (`floor_us`), runs, and outputs come back: once for each program where the host computes
     operators between them (`host_us`). A worker does one inference after another, as the
-    published tables were measured, so that throughput is workers · batch / latency.
+    published tables were measured, so that throughput is workers · batch / latency. Where workers
+    share cores, each waits for the others' programs (`waiting_us`). One inference in a hundred
+    meets a delay of the host (`tail_us`) or more.
     """
 
     device_us: float
@@ -43,12 +45,44 @@ class Latency:
     floor_us: float
     workers: int
     host_us: float = 0.0
+    tail_us: float = 0.0
+    waiting_us: float = 0.0
 
     @property
     def total_us(self) -> float:
         """Time from the framework's call to its return."""
-        copies_us = self.copy_in_us + self.copy_out_us
-        return self.device_us + self.launch_us + copies_us + self.floor_us + self.host_us
+        return self._on_core_us + self._around_us + self.waiting_us
+
+    @property
+    def p99_us(self) -> float:
+        """Time that 99 inferences in a hundred do not exceed."""
+        return self.total_us + self.tail_us
+
+    @property
+    def _on_core_us(self) -> float:
+        return self.device_us + self.floor_us
+
+    @property
+    def _around_us(self) -> float:
+        return self.launch_us + self.copy_in_us + self.copy_out_us + self.host_us
+
+    def shared(self, workers: int, cores: int) -> Latency:
+        """Return the latency with so many workers on so many cores, taking turns.
+
+        While one worker is with its host, the others of its core use the core: what does not fit
+        into that time is waited for.
+        """
+        others = max(0.0, workers / cores - 1) * self._on_core_us
+        return replace(self, workers=workers, waiting_us=max(0.0, others - self._around_us))
+
+    @classmethod
+    def in_turn(cls, parts: Iterable[tuple[Latency, int]]) -> Latency:
+        """Return the latency of networks that run one after another, each so many times."""
+        parts = list(parts)
+        names = [f.name for f in fields(cls) if f.name not in ("workers", "tail_us")]
+        total = {n: sum(times * getattr(one, n) for one, times in parts) for n in names}
+        first = parts[0][0]
+        return cls(workers=first.workers, tail_us=first.tail_us, **total)
 
     def throughput_per_s(self, batch: int) -> float:
         """Inferences per second of the whole instance."""
@@ -58,19 +92,23 @@ class Latency:
 def latency_of(instance: Instance, work: Work) -> Latency:
     """Return the latency of an inference.
 
-    Figures: the instance's host (framework launch, operators), the chip's host DMA, the core's
-    launch floor.
+    Figures: the instance's host (framework launch, operators, copies), the chip's host DMA, the
+    core's launch floor. Outputs that the host's allocator maps anew each time are copied at the
+    rate at which new pages are made; the copies of others are too quick to count.
     """
-    chip = instance.chip
+    chip, host = instance.chip, instance.host
     per_us = chip.host_dma_gb_per_s * _PER_US
+    mapped = sum(size for size in work.output_sizes if size > host.mapped_from_bytes)
+    mapped_us = mapped / (host.mapped_copy_gb_per_s * _PER_US)
     return Latency(
         device_us=work.device_ps / _PS_PER_US,
-        launch_us=work.programs * instance.host.framework_launch_us,
+        launch_us=work.programs * host.framework_launch_us,
         copy_in_us=work.input_bytes / per_us,
-        copy_out_us=work.output_bytes / per_us,
+        copy_out_us=sum(work.output_sizes) / per_us + mapped_us,
         floor_us=work.programs * chip.core.timing.neff_floor_us(1),
         workers=instance.cores,
-        host_us=host_us(instance.host, work.host_ops),
+        host_us=host_us(host, work.host_ops),
+        tail_us=host.tail_us,
     )
 
 

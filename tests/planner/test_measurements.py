@@ -41,6 +41,8 @@ def test_a_table_with_a_column_for_each_cast_is_read(tmp_path: Path) -> None:
         task="Raw Output",
         dtype="FP32",
         autocast="Matmult-BF16",
+        application="Batch",
+        framework="PyTorch",
     )
 
 
@@ -114,3 +116,29 @@ def test_rows_are_selected_by_model_in_any_case_and_cut_after_that() -> None:
 def test_a_match_that_finds_nothing_is_an_error() -> None:
     with pytest.raises(UsageError, match="No row's model contains 'gpt'"):
         select_measurements(rows("Llama"), "gpt")
+
+
+def test_a_dtype_may_name_the_model_and_its_tokens(tmp_path: Path) -> None:
+    line = (
+        'c6,BERT base,,,inf1.xlarge,Data Parallel,,,4,,,,"fp32, bert-base-cased-finetuned-mrpc, '
+        'sequence-length=128",,,PyTorch 1.13,2.20,Batch,latency_p50,ms,20.0'
+    )
+    (row,) = read_measurements(table(tmp_path, FULL, line))
+    assert (row.model, row.dtype) == ("BERT base (bert-base-cased-finetuned-mrpc)", "fp32")
+    assert row.sequence == 128
+
+
+def test_the_first_of_two_dtypes_is_that_of_the_model(tmp_path: Path) -> None:
+    line = (
+        'c119,PixArt Alpha,Image Generation,256x256,inf2.xlarge,Data Parallel,,,1,,,,"FP32, BF16",'
+        "Matmult-BF16,,PyTorch 2.1,2.20,Real Time,latency_p50,ms,502.6"
+    )
+    (row,) = read_measurements(table(tmp_path, FULL, line))
+    assert (row.dtype, row.image, row.application) == ("FP32", "256x256", "Real Time")
+
+
+def test_a_remark_may_end_with_the_application(tmp_path: Path) -> None:
+    for remark, application in (("older; Batch", "Batch"), ("older", ""), ("Batch of 3", "")):
+        line = f"x1,bert-base-uncased,inf2.xlarge,,8,128,,,FP32,latency_p50,9,ms,2.27,,,{remark},"
+        (row,) = read_measurements(table(tmp_path, SHORT, line))
+        assert row.application == application

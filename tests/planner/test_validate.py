@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from emuron.compiler.compile import compile_model
 from emuron.compiler.frontends.zoo import open_model
 from emuron.errors import UsageError
+from emuron.hardware.catalog import instance
 from emuron.planner.measurements import Measurement
 from emuron.planner.prediction import Prediction, rank_correlation, summarize
 from emuron.planner.validate import Predictor
@@ -47,14 +48,21 @@ def test_a_latency_is_given_in_the_unit_of_the_row(predictor: Predictor) -> None
     assert in_us == pytest.approx(in_ms * 1000)
 
 
-def test_throughput_is_one_worker_on_each_core_in_use(predictor: Predictor) -> None:
+def test_encoders_were_measured_with_two_workers_on_any_instance(predictor: Predictor) -> None:
     rate = replace(ROW, metric="throughput", unit="inferences/s")
-    one, twelve = (
-        predictor.predict(r).predicted
-        for r in (replace(rate, cores=1), replace(rate, instance="inf2.24xlarge"))
+    small, large = (
+        predictor.predict(r).predicted for r in (rate, replace(rate, instance="inf2.24xlarge"))
     )
-    assert one is not None
-    assert twelve == pytest.approx(12 * one)
+    assert small == pytest.approx(large)
+
+
+def test_the_99th_percentile_adds_the_tail_of_the_host(predictor: Predictor) -> None:
+    median, tail = (
+        predictor.predict(replace(ROW, metric=metric)).predicted
+        for metric in ("latency_p50", "latency_p99")
+    )
+    assert median is not None
+    assert tail == pytest.approx(median + instance(ROW.instance).host.tail_us / 1000)
 
 
 def test_a_relative_error_is_predicted_over_measured_less_one() -> None:
@@ -93,8 +101,7 @@ def test_a_configuration_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> No
         ({"batch": None}, "no batch stated"),
         ({"batch": None, "sequence": None}, "no batch and sequence length stated"),
         ({"sequence": 100_000}, "100000"),
-        ({"metric": "latency_p99"}, "no tail model"),
-        ({"metric": "compile_time"}, "only latency_p50 and throughput are"),
+        ({"metric": "compile_time"}, "only latency_p50, latency_p99 and throughput are"),
         ({"unit": "hours"}, "unit 'hours' of latency_p50 is unknown"),
         ({"value": 0.0}, "a measured latency_p50 of 0 cannot be right"),
         ({"dtype": "int3"}, "model dtype 'int3'"),
