@@ -70,6 +70,9 @@ class Arena:
         """Return the start of bytes, free for as long, around what is left of a gap."""
         freed, start, end = self._freed[gap]
         starts, stretches = self._starts, self._stretches
+        same = stretches.get(start)
+        if same is not None and same[0] >= end and same[1] != freed:
+            return None  # all of it has been taken
         first = number = bisect_left(starts, start)
         while number < len(starts) and starts[number] < end:
             if stretches[starts[number]][1] == freed:
@@ -121,6 +124,10 @@ class Arena:
     def _mark(self, start: int, end: int, freed: int) -> None:
         """Let a stretch be taken, or free since a row; what it covers partly is split."""
         starts, stretches = self._starts, self._stretches
+        same = stretches.get(start)
+        if same is not None and same[0] == end:
+            stretches[start] = (end, freed)
+            return
         low = bisect_right(starts, start) - 1
         high = bisect_left(starts, end, low)
         parts = [start]

@@ -9,7 +9,6 @@ from heapq import heappop, heappush
 import numpy as np
 
 from emuron.errors import CapacityError
-from emuron.hardware.chip import NeuronCore
 from emuron.isa.program import Program
 from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.sim.arena import Arena
@@ -45,7 +44,7 @@ def place(program: Program) -> Placement:
     """
     core = program.core
     found = lives(program)
-    regions: list[list[Placed]] = []
+    regions: list[Placed] = []
     for region, capacity in (
         (MemoryRegion.sbuf, core.sbuf_usable_bytes_per_partition),
         (MemoryRegion.psum, core.psum_bytes_per_partition),
@@ -53,7 +52,7 @@ def place(program: Program) -> Placement:
         local = [life for life in found if life.tensor.buffer is region]
         if local:
             _place_region(program, region, capacity, local)
-        regions.append([(life, *_extent(life.tensor, core)) for life in local])
+        regions.append(_placed(local, core.psum_bank_bytes if region is MemoryRegion.psum else 1))
     set_rivals(regions)
     return _usage(regions)
 
@@ -121,15 +120,13 @@ def _bytes(tensor: Tensor) -> tuple[int, int]:
     return tensor.address[1], tensor.address[1] + tensor.partition_bytes
 
 
-def _extent(tensor: Tensor, core: NeuronCore) -> tuple[int, int]:
-    start, end = _bytes(tensor)
-    if tensor.buffer is MemoryRegion.psum:
-        bank = core.psum_bank_bytes
-        return start // bank * bank, -(-end // bank) * bank
-    return start, end
+def _placed(local: list[Life], unit: int) -> Placed:
+    """Return the lives of a memory with the whole units of bytes that they take."""
+    taken = np.array([_bytes(life.tensor) for life in local], np.int64).reshape(-1, 2)
+    return Placed(local, taken[:, 0] // unit * unit, -(-taken[:, 1] // unit) * unit)
 
 
-def _usage(regions: list[list[Placed]]) -> Placement:
+def _usage(regions: list[Placed]) -> Placement:
     """Return the use of the memories, SBUF and PSUM."""
     changes = [_changes(local) for local in regions]
     rows = np.unique(np.concatenate([rows for rows, _ in changes]))
@@ -142,14 +139,12 @@ def _usage(regions: list[list[Placed]]) -> Placement:
     return Placement(sbuf, psum, tuple(usage))
 
 
-def _changes(local: list[Placed]) -> tuple[Column, Column]:
+def _changes(local: Placed) -> tuple[Column, Column]:
     """Return the rows at which lives begin or have ended, and by how many bytes the use changes."""
-    first = np.array([life.first for life, _, _ in local], np.int64)
-    last = np.array([life.last for life, _, _ in local], np.int64)
-    start = np.array([start for _, start, _ in local], np.int64)
-    end = np.array([end for _, _, end in local], np.int64)
-    rows, change = [first, last + 1], [np.zeros(2 * len(local), np.int64)]
-    for part in tenancies(start, end):
+    first = np.array([life.first for life in local.lives], np.int64)
+    last = np.array([life.last for life in local.lives], np.int64)
+    rows, change = [first, last + 1], [np.zeros(2 * len(first), np.int64)]
+    for part in tenancies(local.start, local.end):
         # The tenants of a cell come by their first rows. Those of one time count once: a stay is
         # from the first to the last of tenants none of which comes after all before it have gone.
         opens = part.opens
