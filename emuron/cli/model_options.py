@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from emuron.compiler.compile import CompiledModel
-    from emuron.compiler.graph import Graph
+    from emuron.compiler.graph import Graph, Value
     from emuron.trace.report import Fidelity
 
 ModelName = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A model folder, a compiled artifact, or a name such as bert-base-uncased.",
+        help="A model's folder or file, a compiled artifact, or a name: bert-base-uncased.",
     ),
 ]
 On = Annotated[
@@ -84,33 +84,49 @@ def tokenizer_folder(model: str) -> Path | None:
 
 
 def random_inputs(graph: Graph, seed: int) -> dict[str, np.ndarray]:
-    """Return inputs for a graph: random tokens, full masks, positions from 0, empty caches."""
+    """Return inputs for a graph: random tokens and numbers, full masks, positions from 0, empty
+    caches.
+    """
     import numpy as np
 
     random = np.random.default_rng(seed)
-    made: dict[str, np.ndarray] = {}
-    for value in graph.inputs:
-        shape, kind = value.shape, value.type.dtype.np
-        if value.name == "input_ids":
-            made[value.name] = random.integers(0, vocabulary_of(graph), shape).astype(kind)
-        elif value.name == "attention_mask":
-            made[value.name] = np.ones(shape, kind)
-        elif value.name == "positions":
-            made[value.name] = np.broadcast_to(np.arange(shape[1]), shape).astype(kind)
-        elif value.name == "last_token":
-            tokens = graph.input("input_ids").shape[1]
-            made[value.name] = np.full(shape, tokens - 1, kind)
-        else:
-            made[value.name] = np.zeros(shape, kind)
-    return made
+    caches = {graph.inputs[i] for i in graph.aliases.values()}
+    return {
+        v.name: np.zeros(v.shape, v.type.dtype.np) if v in caches else _drawn(graph, v, random)
+        for v in graph.inputs
+    }
 
 
-def vocabulary_of(graph: Graph) -> int:
-    """Return the number of tokens that the graph's embedding knows."""
+def _drawn(graph: Graph, value: Value, random: np.random.Generator) -> np.ndarray:
+    """Return one input; integers are places in the smallest table that they look up, else 0."""
+    import numpy as np
+
+    name, shape, kind = value.name.lower(), value.shape, value.type.dtype
+    if name == "positions":
+        return np.broadcast_to(np.arange(shape[1]), shape).astype(kind.np)
+    if name == "last_token":
+        return np.full(shape, graph.input("input_ids").shape[1] - 1, kind.np)
+    if kind.is_float:
+        numbers = np.zeros(shape) if "mask" in name else random.standard_normal(shape)
+        return numbers.astype(np.float32).astype(kind.np)
+    if kind.kind == "bool" or "mask" in name:
+        return np.ones(shape, kind.np)
+    rows = 1 if "token_type" in name else _rows_looked_up(graph, value)
+    return random.integers(0, rows, shape).astype(kind.np)
+
+
+_KEEPS_PLACES = frozenset({"broadcast", "cast", "concat", "permute", "reshape", "select", "slice"})
+
+
+def _rows_looked_up(graph: Graph, value: Value) -> int:
+    """Return the rows of the smallest table that `value` holds places of, 1 if there is none."""
+    places, rows = {value}, []
     for node in graph.nodes:
-        if node.op.name == "take" and any(v.name == "input_ids" for v in node.inputs):
-            return node.inputs[0].shape[0]
-    raise UsageError(f"{graph.name} has no table of tokens, so that inputs cannot be drawn for it.")
+        if node.op.name == "take" and node.inputs[1] in places:
+            rows.append(node.inputs[0].shape[getattr(node.op, "axis", 0)])
+        elif node.op.name in _KEEPS_PLACES and places.intersection(node.inputs):
+            places.update(node.outputs)
+    return max(1, min(rows, default=1))
 
 
 def text_inputs(graph: Graph, folder: Path, texts: list[str]) -> dict[str, np.ndarray]:

@@ -19,6 +19,11 @@ except ImportError as error:
 MOST_FOLDED_ELEMENTS = 1 << 25
 """Longer results stay operators of the graph (the causal mask of 4096 tokens has 2**24)."""
 
+MOST_LOOPED_ELEMENTS = 1 << 14
+"""The same for operators that are computed element by element, in Python."""
+
+_LOOPED = frozenset({"GatherND", "ScatterElements", "ScatterND", "Unique"})
+
 Arrays = Sequence[np.ndarray | None]
 
 _ELEMENTWISE = frozenset(
@@ -122,6 +127,19 @@ def is_foldable(kind: str) -> bool:
     return kind in _RESULT_ELEMENTS
 
 
+def _gather_elements(x: np.ndarray, index: np.ndarray, axis: int = 0) -> np.ndarray:
+    within = tuple(
+        slice(None) if i == axis % x.ndim else slice(n) for i, n in enumerate(index.shape)
+    )
+    return np.take_along_axis(x[within], index, axis)
+
+
+_OWN: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
+    {"GatherElements": _gather_elements}
+)
+"""Operators that the reference implementation computes for a few sizes only."""
+
+
 def fold(node: Any, kind: str, attributes: Mapping[str, Any], arrays: Arrays) -> list[Any] | None:
     """Return the results of a node of the default domain whose operands are all known.
 
@@ -129,8 +147,11 @@ def fold(node: Any, kind: str, attributes: Mapping[str, Any], arrays: Arrays) ->
     implementation, at the model's own 64-bit precision. Raises ModelFileError for operands that
     make no sense.
     """
-    if _RESULT_ELEMENTS[kind](arrays, attributes) > MOST_FOLDED_ELEMENTS:
+    most = MOST_LOOPED_ELEMENTS if kind in _LOOPED else MOST_FOLDED_ELEMENTS
+    if _RESULT_ELEMENTS[kind](arrays, attributes) > most:
         return None
+    if kind in _OWN:
+        return [_OWN[kind](*arrays, **attributes)]
     feeds = {name: a for name, a in zip(node.input, arrays, strict=True) if name}
     with np.errstate(all="ignore"):
         found = ReferenceEvaluator(node).run(None, feeds)

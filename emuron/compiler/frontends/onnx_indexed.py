@@ -66,12 +66,25 @@ def _gather_elements(c: Call) -> Value:
 
 @onnx_op("GatherND")
 def _gather_nd(c: Call) -> Value:
-    x, index, batch = c.x(0), c.b.cast(c.x(1), int32), c.attribute("batch_dims", 0)
+    x, known, batch = c.x(0), c.data(1), c.attribute("batch_dims", 0)
+    if known is not None and not batch and known.size:
+        return _taken_nd(c, x, known)
+    index = c.b.cast(c.x(1), int32)
     depth = index.shape[-1]
     shape = index.shape[:-1]
     rows = [c.b.iota(shape, dim, int32) for dim in range(batch)]
     parts = [*rows, *_columns(c, index, x.shape[batch : batch + depth])]
     return c.b.gather_nd(x, parts, range(batch + depth))
+
+
+def _taken_nd(c: Call, x: Value, known: np.ndarray) -> Value:
+    """Return slices of x at known places of its first dimensions, as places of them merged."""
+    sizes = x.shape[: known.shape[-1]]
+    columns = [
+        np.where(k < 0, k + n, k) for k, n in zip(np.moveaxis(known, -1, 0), sizes, strict=True)
+    ]
+    flat = np.asarray(np.ravel_multi_index(tuple(columns), sizes))
+    return _taken(c, c.b.reshape(x, -1, *x.shape[len(sizes) :]), 0, flat)
 
 
 def _columns(c: Call, index: Value, sizes: Sequence[int]) -> list[Value]:

@@ -106,7 +106,7 @@ def _option(name: str, place: int) -> str | None:
 
 def _check_batch(file: OnnxFile, batch: int | None, types: Mapping[str, TensorType]) -> None:
     fixed = {t.shape[0] for t in types.values() if t.rank}
-    if batch is not None and fixed and batch not in fixed:
+    if batch not in (None, 1) and fixed and batch not in fixed:
         raise UsageError(
             f"{file.name} is fixed at a batch of {min(fixed)}, {batch} was asked for; export it "
             "with a dynamic batch dimension"

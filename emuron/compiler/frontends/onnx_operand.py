@@ -81,9 +81,11 @@ class OperandStore:
         return operand.value
 
     def _made(self, operand: Operand) -> Value:
+        data = operand.data
+        if data is not None and _has_equal_halves(data):
+            return self._doubled(operand, np.split(data, 2, -1)[0])
         if operand.is_weight:
             return self.weight(operand)
-        data = operand.data
         if data is None:
             raise UnsupportedOpError(f"{operand.name!r} is neither known nor computed")
         type = type_of(operand.element, operand.shape, f"tensor {operand.name!r}")
@@ -95,6 +97,14 @@ class OperandStore:
         if array.size <= MOST_CONSTANT_ELEMENTS and _is_exact(array):
             return self.b.constant(_numbers(array), type)
         return self._parameter(f"constant.{operand.name}", type, partial(_itself, array))
+
+    def _doubled(self, operand: Operand, half: np.ndarray) -> Value:
+        """Return numbers of which the file holds the last dimension twice, once in the graph."""
+        source = partial(_itself, half)
+        held = self.value(
+            Operand(operand.name, operand.element, half.shape, source, is_stored=operand.is_stored)
+        )
+        return self.b.concat([held, held], half.ndim - 1)
 
     def array(self, name: str, array: np.ndarray) -> Value:
         """Return numbers as a value of the graph."""
@@ -121,6 +131,17 @@ class OperandStore:
         if operand.value is None:
             return ()
         return tuple(dict.fromkeys(v.name for v in self.b.inputs_behind(operand.value)))
+
+
+def _has_equal_halves(array: np.ndarray) -> bool:
+    """Whether numbers stand twice in the last dimension, as the angles of rotary embeddings do.
+
+    Matrices are weights, whose halves may be equal by chance.
+    """
+    if array.ndim < 3 or array.dtype.kind in "iub" or not array.size or array.shape[-1] % 2:
+        return False
+    first, second = np.split(array, 2, -1)
+    return bool((first == second).all()) and not bool((first == first.flat[0]).all())
 
 
 def _itself(array: np.ndarray) -> np.ndarray:

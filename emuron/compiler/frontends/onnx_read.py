@@ -88,11 +88,13 @@ class Stored:
 
 
 def read_model(source: Any, name: str | None = None) -> OnnxFile:
-    """Return a model from a path, its bytes or a ModelProto.
+    """Return a model from a path, its bytes, a ModelProto, or as it was read before.
 
     Raises ModelFileError for what is no ONNX model, UnsupportedOpError for too old an operator
     set.
     """
+    if isinstance(source, OnnxFile):
+        return source
     if isinstance(source, str | Path):
         path = Path(source)
         proto = _parsed(_content(path), str(path))

@@ -8,7 +8,7 @@ import numpy as np
 
 from emuron.compiler.graph import Node, Value
 from emuron.compiler.ops.attention import Attention
-from emuron.compiler.ops.creation import Iota
+from emuron.compiler.ops.creation import Constant, Iota
 from emuron.compiler.ops.shaping import Broadcast, Permute
 from emuron.compiler.passes.matching import Matching
 from emuron.numerics.dtypes import bool_
@@ -22,7 +22,8 @@ _LAST_TWO = {3: (0, 2, 1), 4: (0, 1, 3, 2)}
 def attention(match: Matching, node: Node) -> Value | None:
     """Match softmax(q kT * scale + mask) v over [B, H, S, D], or over [B · H, S, D]."""
     rank = node.outputs[0].type.rank
-    weights = match.maker(match.through(node.inputs[0], "cast", "reshape"), "softmax")
+    guarded = match.through(_guarded(match, node.inputs[0]), "cast", "reshape")
+    weights = match.maker(guarded, "softmax")
     if weights is None or rank not in _LAST_TWO:
         return None
     scores, mask = _unmasked(match, weights.inputs[0])
@@ -34,7 +35,10 @@ def attention(match: Matching, node: Node) -> Value | None:
     before, parts = match.product(q)
     if before != 1 and len(parts) == 1 and parts[0].type == q.type:
         scale, q = scale * before, parts[0]
-    k = match.permute(node, keys, *_LAST_TWO[rank])
+    after, parts = match.product(keys)
+    if after != 1 and len(parts) == 1 and parts[0].type == keys.type:
+        scale, keys = scale * after, parts[0]
+    k = _turned_back(match, node, keys, rank)
     operands = [_four(match, node, v) for v in (q, k, node.inputs[1])]
     if mask is not None:
         operands.append(_narrow_mask(match, node, mask, product.outputs[0].shape))
@@ -51,6 +55,26 @@ def _product_of(match: Matching, value: Value) -> Node | None:
 
 def _sizes(value: Value) -> list[int]:
     return [n for n in value.shape if n != 1]
+
+
+def _guarded(match: Matching, weights: Value) -> Value:
+    """Return the weights behind a guard against rows without a key, which `attention` makes 0."""
+    guard = match.maker(weights, "select")
+    if guard is None or match.number(guard.inputs[1]) != 0:
+        return weights
+    asked = match.maker(guard.inputs[0], "isnan")
+    return guard.inputs[2] if asked is not None and asked.inputs == guard.inputs[2:] else weights
+
+
+def _turned_back(match: Matching, node: Node, keys: Value, rank: int) -> Value:
+    """Return keys [..., D, S] as [..., S, D], also where all heads were turned as one batch."""
+    merged = match.maker(keys, "reshape")
+    turned = match.maker(merged.inputs[0], "permute") if merged is not None else None
+    if turned is None or rank != 4 or turned.op != Permute(_LAST_TWO[3]):
+        return match.permute(node, keys, *_LAST_TWO[rank])
+    source = match.through(turned.inputs[0], "reshape")
+    batch, heads, size, length = keys.shape
+    return match.reshape(node, source, batch, heads, length, size)
 
 
 def _unmasked(match: Matching, scores: Value) -> tuple[Value, Value | None]:
@@ -123,10 +147,13 @@ def _unrepeated(match: Matching, node: Node, x: Value) -> Value | None:
 
 
 def simpler_mask(match: Matching, node: Node) -> Value | None:
-    """Match attention under a mask that is all true, causal, or a causal one and another."""
+    """Match attention under a mask that is all true, causal, or a causal one and another.
+
+    A mask of scores counts if it is 0 where keys are seen and hides them elsewhere.
+    """
     op = node.op
     assert isinstance(op, Attention)
-    if not op.masked or node.inputs[3].type.dtype != bool_:
+    if not op.masked:
         return None
     queries, keys = node.inputs[0].shape[2], node.inputs[1].shape[2]
     causal, left, dropped = op.causal, [], False
@@ -156,14 +183,21 @@ def _conjuncts(match: Matching, mask: Value) -> list[Value]:
 
 def _known_mask(match: Matching, mask: Value, queries: int, keys: int) -> str | None:
     """Return "all" or "causal" for a constant mask that is so for every batch and head."""
-    if match.number(mask) == 1:
+    everywhere = match.number(mask)
+    if everywhere is not None and everywhere == (mask.type.dtype == bool_):
         return "all"
     if _is_lower(match, match.through(mask, "reshape", "broadcast"), queries, keys):
         return "causal"
-    held = match.parameters.get(match.through(mask, "reshape"))
-    if held is None or held.loader is None or mask.shape[2:] != (queries, keys):
+    if mask.shape[2:] != (queries, keys):
         return None
-    array = held.load().reshape(-1, queries, keys)
+    array = _held(match, match.through(mask, "reshape"))
+    if array is None:
+        return None
+    array = array.reshape(-1, queries, keys)
+    if array.dtype != np.bool_:
+        scores, array = array, array == 0
+        if not (array | (scores <= _MOST_HIDDEN_SCORE)).all():
+            return None
     if array.all():
         return "all"
     lower = np.tri(queries, keys, keys - queries, dtype=bool)
@@ -187,3 +221,14 @@ def _counted(match: Matching, value: Value, axis: int) -> float | None:
     if node is None or not isinstance(node.op, Iota) or (node.op.axis, node.op.step) != (axis, 1):
         return None
     return node.op.start + (shifted[1] if shifted else 0)
+
+
+def _held(match: Matching, value: Value) -> np.ndarray | None:
+    """Return the data of a parameter or constant."""
+    held = match.parameters.get(value)
+    if held is not None:
+        return None if held.loader is None else held.load()
+    node = match.maker(value, "constant")
+    if node is None or not isinstance(node.op, Constant):
+        return None
+    return np.array(node.op.values, value.type.dtype.np)

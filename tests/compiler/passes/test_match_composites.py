@@ -123,3 +123,20 @@ def test_heads_copied_for_their_group_are_shared():
     before, after = _graphs(build)
     assert _names(after) == ["slice", "attention"]
     _same_meaning(before, after)
+
+
+def test_attention_as_an_exporter_of_onnx_spells_it():
+    """Scale on both operands, keys turned as one batch, a mask of scores, a guard against NaN."""
+
+    def build(b: GraphBuilder, x: Value) -> Value:
+        turned = b.permute(b.reshape(x, 6, 5, 8), 0, 2, 1)
+        keys = b.mul(b.reshape(turned, 2, 3, 8, 5), 0.5)
+        hidden = np.where(np.tri(5, dtype=bool), 0, -np.inf).astype(np.float32)
+        mask = _weight(b, "mask", hidden.reshape(1, 1, 5, 5))
+        weights = b.softmax(b.add(b.matmul(b.mul(x, 0.5), keys), mask))
+        return b.matmul(b.select(b.apply("isnan", weights), 0, weights), x)
+
+    before, after = _graphs(build)
+    assert _names(after) == ["attention"]
+    assert str(after.nodes[0].op).startswith("Attention(scale=0.25, causal=True, masked=False")
+    _same_meaning(before, after)
