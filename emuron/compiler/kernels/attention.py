@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from emuron.compiler.kernels import decode_attention
+from emuron.compiler.kernels.attention_rules import KEY_BLOCK, AttentionRules, exponentials, shares
 from emuron.compiler.kernels.context import KernelContext, Placed, nisa
 from emuron.compiler.kernels.linear import contract, on_partitions
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Affine, Index
 from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType, float32
+from emuron.numerics.dtypes import float32
 
 _PSUM_COLUMNS = 512
 _TURN_AFTER = 2  # tiles whose scores are issued between a tile's exponentials and their transpose
@@ -22,9 +24,6 @@ _TURNED_QUERIES = 512  # rows of queries that are transposed at once
 _FINISH_AFTER = 4  # and between its exponentials and their product with the values
 _BANDS = 16  # ranges of query rows that each read only the keys that causality lets them see
 
-KEY_BLOCK = 512
-"""Keys whose exponentials are summed together; the sums are added in order."""
-
 
 def seen_keys(rows: tuple[int, int], queries: int, keys: int, window: int) -> tuple[int, int]:
     """Return the first and the end of the blocks of keys that causal query rows see."""
@@ -32,26 +31,6 @@ def seen_keys(rows: tuple[int, int], queries: int, keys: int, window: int) -> tu
     last = start + count - 1 + keys - queries
     first = max(0, start + keys - queries - window + 1) if window else 0
     return first // KEY_BLOCK * KEY_BLOCK, min(keys, -(-(last + 1) // KEY_BLOCK) * KEY_BLOCK)
-
-
-def key_blocks(count: int) -> Iterator[slice]:
-    """Yield the blocks of keys that are summed together."""
-    for start in range(0, count, KEY_BLOCK):
-        yield slice(start, min(count, start + KEY_BLOCK))
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionRules:
-    """What `attention` computes: see the operator of the same name for the arithmetic."""
-
-    scale: float
-    causal: bool
-    window: int
-    softcap: float
-    hidden_score: float
-    floor: float
-    smallest_sum: float
-    dtype: DType  # of the operands of both products
 
 
 def attention(
@@ -76,6 +55,9 @@ def attention(
     if share > 1 and queries == 1 and alike:  # the query heads of a key head become its query rows
         q, out = (_as_rows(v, key_heads, share) for v in (q, out))
         share = 1
+    if share == 1 and sinks is None and decode_attention.stacks(rules, q, keys, values, mask):
+        decode_attention.stacked_attention(k, rules, q, keys, values, positions, out)
+        return
     if positions is not None:
         k.places(length)
     _Attention(k, rules, q, keys, values, mask, positions, sinks, out, share).run()
@@ -177,7 +159,8 @@ class _Attention:
                 rows, span = (row, count), slice(first, end)
                 hidden = self._hidden(batch, head, rows, span)
                 scores = self._scores(left, moving[:, span], hidden)
-                weights, total = self._exponentials(scores, self._sink(head, count))
+                sink = self._sink(head, count)
+                weights, total = exponentials(k, self.rules, scores, self.bounded, sink)
                 blocks = slice(first // 128, -(-end // 128))
                 self.due.append(_Head(weights, total, values[:, blocks], target, rows))
                 if isinstance(row, Affine):
@@ -314,41 +297,6 @@ class _Attention:
         nisa.activation(made, "tanh", product, scale=rules.scale / rules.softcap)
         return made
 
-    def _exponentials(
-        self, scores: NkiTensor, sink: NkiTensor | None
-    ) -> tuple[NkiTensor, NkiTensor]:
-        """Return exp(scores − largest), rounded, and their sum before rounding, the sink's too."""
-        k, rules, rows = self.k, self.rules, scores.shape[0]
-        shift, total = (k.sbuf((rows, 1), float32) for _ in range(2))
-        nisa.tensor_reduce(shift, "maximum", scores, 1, negate=True)
-        if sink is not None:
-            lowest, shift = shift, k.sbuf((rows, 1), float32)
-            nisa.scalar_tensor_tensor(shift, sink, "multiply", -1.0, "minimum", lowest)
-        if self.bounded:
-            lowest, shift = shift, k.sbuf((rows, 1), float32)
-            nisa.tensor_scalar(shift, lowest, "minimum", -rules.floor)
-        weights = k.sbuf(scores.shape, rules.dtype, "weights")
-        blocks = list(key_blocks(scores.shape[1]))
-        for block in blocks:
-            nisa.activation(
-                weights[:, block],
-                "exp",
-                scores[:, block],
-                bias=shift,
-                scale=1.0,
-                reduce_op="add",
-                reduce_res=total if block is blocks[-1] else None,
-                reduce_cmd="reduce" if block.start else "reset_reduce",
-            )
-        return weights, total if sink is None else self._with_sink(total, sink, shift)
-
-    def _with_sink(self, total: NkiTensor, sink: NkiTensor, shift: NkiTensor) -> NkiTensor:
-        """Return the sum of exponentials with that of the sink."""
-        added, made = (self.k.sbuf(total.shape, float32) for _ in range(2))
-        nisa.activation(added, "exp", sink, bias=shift, scale=1.0)
-        nisa.tensor_tensor(made, total, added, "add")
-        return made
-
     @property
     def bounded(self) -> bool:
         """Whether a row may see no key at all."""
@@ -377,11 +325,7 @@ class _Attention:
         assert head.turned is not None
         product = k.psum((rows, size), float32)
         contract(product, head.turned, head.values, length)
-        total, share = head.total, k.sbuf((rows, 1), float32)
-        if self.bounded:
-            total = k.sbuf((rows, 1), float32)
-            nisa.tensor_scalar(total, head.total, "maximum", self.rules.smallest_sum)
-        nisa.reciprocal(share, total)
+        share = shares(k, self.rules, head.total, self.bounded)
         written = k.target(head.target, head.rows, (0, size))
         nisa.tensor_scalar(written, product, "multiply", share)
         k.finish(written, head.target, head.rows, (0, size))

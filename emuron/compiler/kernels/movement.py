@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import lcm, prod
 from types import MappingProxyType
 
 import numpy as np
@@ -26,6 +26,7 @@ _REDUCE_OPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_EXACT_INTEGERS = 1 << 24  # engines add integers in float32
 _COLUMNS_MOVED = 16384  # of a row, at once: 64 KiB of float32 on one partition
 
 
@@ -40,6 +41,9 @@ def write_rows(
     source = k.spill(update)
     flat = source.view.reshape((prod(lead), count, rest))
     assert flat is not None
+    if batched and prod(lead) * count <= 128 and out.storage.size // rest < _EXACT_INTEGERS:
+        _write_at_once(k, source.seen_as(flat), index, out)
+        return
     whole = out.storage.reshape((prod(lead), length, rest))
     pieces = [_entry(source, flat, entry) for entry in range(prod(lead))]
     batches = lead[0] if batched else 1
@@ -52,6 +56,28 @@ def write_rows(
                 tile = k.read(pieces[entry], tile_rows, (0, rest), "update")
                 target = whole[entry].ap([[rest, tile_rows[1]], [1, rest]], vector_offset=places)
                 nisa.dma_copy(target, tile)
+
+
+def _write_at_once(k: KernelContext, update: Placed, index: Placed, out: Placed) -> None:
+    """Write update [entries, n, rest] to the places index [batch, n] of out by one transfer.
+
+    Each transfer with places of its own waits for the one before, which may have written anywhere.
+    """
+    entries, count, rest = update.shape
+    batch, rows = index.shape[0], entries * count
+    spread = index.view.broadcast((batch, entries // batch, count), (0, 2)).reshape((rows, 1))
+    assert spread is not None
+    length = out.storage.size // rest // entries
+    starts = np.repeat(np.arange(entries, dtype=np.int32) * length, count)[:, None]
+    first = k.read(k.constant(starts, int32, "starts"), (0, rows), (0, 1), "starts")
+    places = k.sbuf((rows, 1), int32, "places")
+    index = k.spill(index).seen_as(spread)
+    nisa.tensor_tensor(places, k.read(index, (0, rows), (0, 1), "index"), first, "add")
+    flat = update.view.reshape((rows, rest))
+    assert flat is not None
+    tile = k.read(update.seen_as(flat), (0, rows), (0, rest), "update")
+    whole = out.storage.reshape((entries * length, rest))
+    nisa.dma_copy(whole.ap([[rest, rows], [1, rest]], vector_offset=places), tile)
 
 
 def _entry(source: Placed, flat: LogicalView, entry: int) -> Placed:
@@ -220,9 +246,10 @@ def move(k: KernelContext, x: Placed, out: Placed) -> None:
     rows, columns = out.view.matrix().shape
     direct = not x.on_chip and not out.on_chip and x.dtype == out.dtype
     x = x if direct else k.reachable(x, columns)
+    width = _whole_runs(x, out)
     for row in k.row_tiles(rows, x, out):
-        for start in range(0, columns, _COLUMNS_MOVED):
-            part = (start, min(_COLUMNS_MOVED, columns - start))
+        for start in range(0, columns, width):
+            part = (start, min(width, columns - start))
             if direct and _copy_directly(x, out, row, part):
                 continue
             target = k.target(out, row, part)
@@ -232,6 +259,12 @@ def move(k: KernelContext, x: Placed, out: Placed) -> None:
                 k.load(target, x, row, part)
             else:
                 nisa.tensor_copy(target, k.read(x, row, part), engine="vector")
+
+
+def _whole_runs(*values: Placed) -> int:
+    """Return how many columns to move at once: as many runs of each value as are allowed."""
+    inner = lcm(*(prod(n for n, _ in v.view.matrix().dims[1][1:]) for v in values))
+    return max(1, _COLUMNS_MOVED // inner) * inner
 
 
 def _copy_directly(x: Placed, out: Placed, rows: Rows, columns: Rows) -> bool:

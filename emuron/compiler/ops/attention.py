@@ -12,6 +12,7 @@ import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
 from emuron.compiler.kernels import attention as kernel
+from emuron.compiler.kernels.attention_rules import AttentionRules, key_blocks
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.ops.arguments import (
     require,
@@ -126,7 +127,7 @@ class Attention(Op):
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
         """Attend query tile by query tile."""
-        rules = kernel.AttentionRules(
+        rules = AttentionRules(
             self.scale,
             self.causal,
             self.window,
@@ -248,7 +249,7 @@ class Attention(Op):
         if self.masked or self.positioned:
             m = b.maximum(m, FULLY_MASKED_FLOOR)
         e = b.exp(b.subtract(s, m))
-        blocks = [b.sum(e[..., c], axis=-1, keepdims=True) for c in kernel.key_blocks(e.shape[-1])]
+        blocks = [b.sum(e[..., c], axis=-1, keepdims=True) for c in key_blocks(e.shape[-1])]
         total = functools.reduce(b.add, blocks)
         if sinks is not None:
             total = b.add(total, b.exp(b.subtract(sinks, m)))
