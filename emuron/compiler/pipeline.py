@@ -14,6 +14,7 @@ from emuron.compiler.ops import Autocast
 from emuron.compiler.passes.bindings import Binding
 from emuron.compiler.passes.clean import drop_dead_nodes, share_equal_nodes
 from emuron.compiler.passes.expand import expand_composites
+from emuron.compiler.passes.fold_batch_norm import fold_batch_norm
 from emuron.compiler.passes.lower import Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
 from emuron.compiler.passes.records import graph_record, program_record, schedule_record
@@ -29,6 +30,7 @@ from emuron.trace.pass_record import PassRecord
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     expand_composites,
+    fold_batch_norm,
     drop_dead_nodes,
     share_equal_nodes,
 )

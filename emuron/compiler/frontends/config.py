@@ -26,6 +26,14 @@ class ConfigReader:
             raise self._wrong(names[0], value, f"a whole number in 1..{MOST_SIZE - 1}")
         return value
 
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """Return a list of positive integers, one or more."""
+        value = self._find((name,), None)
+        whole = isinstance(value, list | tuple) and all(type(v) is int and v > 0 for v in value)
+        if not whole or not value:
+            raise self._wrong(name, value, "a list of whole numbers above 0")
+        return tuple(value)
+
     def number(self, *names: str, default: float | None = None) -> float:
         """Return the first of `names` that is present, a number."""
         value = self._find(names, default)

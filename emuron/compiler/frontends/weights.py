@@ -85,7 +85,7 @@ class RandomWeights:
 
 
 def _draw(seed: int, name: str, type: TensorType) -> np.ndarray:
-    if name.endswith(".bias"):
+    if name.endswith((".bias", ".running_mean")):
         return np.zeros(type.shape, np.float32)
     if type.rank == 1:
         return np.ones(type.shape, np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emuron.compiler.frontends import files, hf
+from emuron.compiler.frontends import cnn, files, hf
 from emuron.compiler.frontends.model import Model
 from emuron.compiler.frontends.zoo_entries import Entry, zoo, zoo_name
 from emuron.errors import ModelFileError, UnknownNameError
@@ -42,6 +42,8 @@ def open_model(
 
 
 def _open(entry: Entry, seed: int | None, dtype: DType | str | None) -> Model:
+    if entry.is_native and entry.config["model_type"] in cnn.MODEL_TYPES:
+        return cnn.from_config(entry.config, name=entry.name, seed=seed, stored=dtype)
     if entry.is_native:
         return hf.from_config(entry.config, name=entry.name, seed=seed, dtype=dtype)
     from emuron.compiler.frontends.torch_model import TorchModel

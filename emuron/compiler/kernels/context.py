@@ -257,10 +257,15 @@ class KernelContext:
         self, tile: NkiTensor, source: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
     ) -> None:
         """Bring rows and columns of a value in HBM into a tile of its dtype."""
-        for start, count in _pieces(source.view.matrix().dims[0], rows):
-            pattern = source.pattern((start, count), columns)
-            assert pattern is not None, (source.view, rows, columns)
-            nisa.dma_copy(tile[start - rows[0] : start - rows[0] + count], pattern)
+        tall, wide = source.view.matrix().dims
+        pieces = list(_pieces(wide, columns))
+        for start, count in _pieces(tall, rows):
+            part = tile[start - rows[0] : start - rows[0] + count]
+            for first, width in pieces:
+                pattern = source.pattern((start, count), (first, width))
+                assert pattern is not None, (source.view, rows, columns)
+                target = part if len(pieces) == 1 else part[:, _span(first - columns[0], width)]
+                nisa.dma_copy(target, pattern)
 
     def spill(self, value: Placed) -> Placed:
         """Return the value in HBM, stored once however often it is asked for."""

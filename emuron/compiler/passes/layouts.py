@@ -28,23 +28,23 @@ class Layout:
     view: LogicalView
 
 
-def layout_for(node: Node, shape: tuple[int, ...], operands: Sequence[Placed]) -> Layout:
-    """Return how an output of a node is to lie.
+def layout_for(nodes: Sequence[Node], shape: tuple[int, ...], operands: Sequence[Placed]) -> Layout:
+    """Return how an output is to lie that a node, and those that join it, write.
 
     What attention and rope write, [B, H, S, D], lies as [B, S, H, D], as linear layers read it;
     what convolutions and their like write has its channels as rows. Element-wise operators follow
     an operand of that kind. Few wide rows that sums and norms write are folded.
     """
-    name = node.op.name
-    if name in _BY_HEADS and len(shape) == 4:
+    first, last = nodes[0], nodes[-1]
+    if first.op.name in _BY_HEADS and len(shape) == 4:
         batch, heads, length, size = shape
         base = LogicalView.dense((batch, length, heads, size))
         return Layout(batch * length, heads * size, base.permute((0, 2, 1, 3)))
-    follows = is_elementwise(node) and any(by_channel(o) and o.shape == shape for o in operands)
-    if len(shape) >= 3 and (name in _BY_CHANNEL or follows):
+    follows = is_elementwise(first) and any(by_channel(o) and o.shape == shape for o in operands)
+    if len(shape) >= 3 and (first.op.name in _BY_CHANNEL or follows):
         return Layout(shape[1], prod(shape) // max(1, shape[1]), channel_view(shape))
     view = LogicalView.dense(shape)
-    if name in _FOLDED and folding.folds(*folding.matrix_of(shape)):
+    if last.op.name in _FOLDED and folding.folds(*folding.matrix_of(shape)):
         return Layout(prod(shape) // folding.WIDTH, folding.WIDTH, view)
     return Layout(prod(shape[:-1]), shape[-1] if shape else 1, view)
 

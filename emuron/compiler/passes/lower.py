@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ class _Lowering:
     def _entered(self, value: Value, like: Value) -> Placed:
         """Return the buffer in which the first layer finds what layers hand on."""
         placed = self.values.get(value) or self.bound.given(value)
-        layout = layout_for(self.producer[like], like.shape, [placed])
+        layout = layout_for([self.producer[like]], like.shape, [placed])
         if (
             (placed.view.is_dense or by_channel(placed))
             and placed.shape == like.shape
@@ -203,7 +204,7 @@ class _Lowering:
         if getattr(node.op, "alu", None) is None:  # the others take a number as it is
             inputs = tuple(self.k.materialize(placed) for placed in inputs)
         epilogue = self._joined(node, joined)
-        placed = tuple(self._target(last, v) for v in last.outputs)
+        placed = tuple(self._target((node, *joined), v) for v in last.outputs)
         given = seen_alike(node, (*inputs, *placed))
         try:
             node.op.lower(
@@ -283,7 +284,8 @@ class _Lowering:
 
     # Where outputs go
 
-    def _target(self, node: Node, value: Value) -> Placed:
+    def _target(self, nodes: Sequence[Node], value: Value) -> Placed:
+        node, last = nodes[0], nodes[-1]
         if value in self.targets:
             return _fresh(self.targets[value])
         alias = self.aliases.get(value)
@@ -294,8 +296,8 @@ class _Lowering:
         if self.residency.is_output(value):
             return self.bound.output(value)
         operands = [self.values[v] for v in node.inputs if v in self.values]
-        layout = layout_for(node, value.shape, operands)
-        return self._new(value, value.name, layout, _tiles_start_legally(node, value.shape))
+        layout = layout_for(nodes, value.shape, operands)
+        return self._new(value, value.name, layout, _tiles_start_legally(last, value.shape))
 
     def _new(self, value: Value, name: str, layout: Layout, reachable: bool = True) -> Placed:
         """Return a new value in SBUF if the budget allows and it is `reachable`, else in HBM."""
