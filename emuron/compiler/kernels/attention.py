@@ -9,8 +9,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emuron.compiler.kernels import decode_attention
-from emuron.compiler.kernels.attention_rules import KEY_BLOCK, AttentionRules, exponentials, shares
-from emuron.compiler.kernels.context import KernelContext, Placed, nisa
+from emuron.compiler.kernels.attention_masks import Masks
+from emuron.compiler.kernels.attention_rules import (
+    KEPT_KEYS,
+    KEY_BLOCK,
+    SEGMENT_KEYS,
+    AttentionRules,
+    exponentials,
+    lowered,
+    most_places,
+    shares,
+    weights_of,
+    with_sink,
+)
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.linear import contract, on_partitions
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Affine, Index
@@ -59,8 +71,9 @@ def attention(
         decode_attention.stacked_attention(k, rules, q, keys, values, positions, out)
         return
     if positions is not None:
-        k.places(length)
-    _Attention(k, rules, q, keys, values, mask, positions, sinks, out, share).run()
+        k.places(most_places(length))
+    masks = Masks(k, mask, positions, rules.window, rules.hidden_score, queries, length)
+    _Attention(k, rules, q, keys, values, masks, sinks, out, share).run()
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +86,18 @@ class _Head:
     target: Placed
     rows: tuple[Index, int]
     turned: NkiTensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    """Query rows of a head, with the keys that any of them sees."""
+
+    batch: int
+    head: Index
+    rows: Rows
+    span: slice
+    stationary: NkiTensor  # the queries, transposed
+    moving: NkiTensor  # all keys, transposed
 
 
 @dataclass(slots=True, eq=False)
@@ -88,13 +113,11 @@ class _Attention:
     q: Placed
     keys: Placed
     values: Placed
-    mask: Placed | None
-    positions: Placed | None
+    masks: Masks
     sinks: Placed | None
     out: Placed
     share: int  # query heads of a key head
     due: deque[_Head] = field(default_factory=deque)
-    hiding: dict[tuple[object, ...], NkiTensor] = field(default_factory=dict)
 
     def run(self) -> None:
         """Attend batch entry by batch entry, as many key heads at once as fill the partitions."""
@@ -156,15 +179,47 @@ class _Attention:
                     left = turned[start : start + size, 0]
                 else:
                     left = stationary[start : start + size, 0, row : row + count]
-                rows, span = (row, count), slice(first, end)
-                hidden = self._hidden(batch, head, rows, span)
-                scores = self._scores(left, moving[:, span], hidden)
-                sink = self._sink(head, count)
-                weights, total = exponentials(k, self.rules, scores, self.bounded, sink)
-                blocks = slice(first // 128, -(-end // 128))
-                self.due.append(_Head(weights, total, values[:, blocks], target, rows))
+                tile = _Tile(batch, head, (row, count), slice(first, end), left, moving)
+                if end - first > KEPT_KEYS:
+                    self._settle(0)
+                    self._twice(tile, values, target)
+                    continue
+                self._begin(tile, values, target)
                 if isinstance(row, Affine):
                     self._settle(0)
+
+    def _begin(self, tile: _Tile, values: NkiTensor, target: Placed) -> None:
+        """Write a tile's exponentials; the product with the values is due."""
+        scores, bounded = self._scores(tile, tile.span), self.masks.bounded
+        weights, total = exponentials(self.k, self.rules, scores, bounded, self._sink(tile))
+        blocks = slice(tile.span.start // 128, -(-tile.span.stop // 128))
+        self.due.append(_Head(weights, total, values[:, blocks], target, tile.rows))
+
+    def _twice(self, tile: _Tile, values: NkiTensor, target: Placed) -> None:
+        """Attend a tile whose scores do not fit on chip: once for the largest, then all over.
+
+        The numbers are those of a tile that fits: the same sums, in the same order.
+        """
+        k, rules, count, sink = self.k, self.rules, tile.rows[1], self._sink(tile)
+        starts = range(tile.span.start, tile.span.stop, SEGMENT_KEYS)
+        segments = [slice(s, min(tile.span.stop, s + SEGMENT_KEYS)) for s in starts]
+        largest = k.sbuf((count, len(segments)), float32, "largest")
+        for number, segment in enumerate(segments):
+            scores = self._scores(tile, segment)
+            nisa.tensor_reduce(largest[:, number : number + 1], "maximum", scores, 1)
+        shift, total = (
+            lowered(k, rules, largest, self.masks.bounded, sink),
+            k.sbuf((count, 1), float32),
+        )
+        product = k.psum((count, values.shape[2]), float32)
+        for segment in segments:
+            scores, begun = self._scores(tile, segment), segment.start > tile.span.start
+            last = total if segment is segments[-1] else None
+            weights = weights_of(k, rules, scores, shift, last, begun=begun)
+            blocks = slice(segment.start // 128, -(-segment.stop // 128))
+            turned = self._turn(weights)
+            contract(product, turned, values[:, blocks], weights.shape[1], begun=begun)
+        self._store(product, with_sink(k, total, sink, shift), target, tile.rows)
 
     def _bands(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         """Yield ranges of query rows with the range of keys that any of them sees."""
@@ -177,102 +232,19 @@ class _Attention:
             rows = start, min(height, queries - start)
             yield rows, seen_keys(rows, queries, keys, self.rules.window)
 
-    def _sink(self, head: Index, rows: int) -> NkiTensor | None:
+    def _sink(self, tile: _Tile) -> NkiTensor | None:
         """Return [rows, 1] of the score of a head's sink."""
         if self.sinks is None:
             return None
         heads = self.sinks.shape[0]
         row = LogicalView((((1, 0),), self.sinks.view.dims[0]), self.sinks.view.offset)
         spread = self.k.spread(self.k.spill(self.sinks).seen_as(row), 128, (0, heads))
-        return spread[:rows, head : head + 1]
+        return spread[: tile.rows[1], tile.head : tile.head + 1]
 
-    def _hidden(
-        self, batch: int, head: Index, rows: tuple[Index, int], span: slice
-    ) -> NkiTensor | None:
-        """Return [rows, keys] to add to the scores: a float mask, or 0 and the hidden score.
-
-        A score plus the hidden score is the hidden score, whatever the score: it is that large.
-        """
-        mask = self.mask
-        heads_differ = mask is not None and mask.shape[1] > 1
-        rows_differ = self.positions is not None or (mask is not None and mask.shape[2] > 1)
-        shared = (batch, head if heads_differ else 0, rows[0] if rows_differ else 0, rows[1])
-        key = (*shared, span.start, span.stop)
-        if key in self.hiding:
-            return self.hiding[key]
-        tile = self._mask_tile(batch, head, rows)
-        last = self._limits(batch, rows)
-        hidden = self._hide(None, tile[:, span]) if tile is not None else None
-        if last is not None:
-            hidden = self._hide(hidden, self._seen(last, span))
-        if hidden is not None and not isinstance(rows[0], Affine) and self._keeps(rows_differ):
-            self.hiding[key] = hidden
-        return hidden
-
-    def _seen(self, last: NkiTensor, span: slice) -> NkiTensor:
-        """Return 1 where a key is not beyond the last one seen, nor before the window, else 0."""
-        k, rows, window = self.k, last.shape[0], self.rules.window
-        places = k.places(self.keys.shape[2])[:rows, span]
-        seen = k.sbuf(places.shape, float32, "seen")
-        nisa.tensor_scalar(seen, places, "less_equal", last)
-        if not window:
-            return seen
-        first, both = k.sbuf((rows, 1), float32), k.sbuf(places.shape, float32, "seen")
-        nisa.tensor_scalar(first, last, "subtract", float(window - 1))
-        nisa.scalar_tensor_tensor(both, places, "greater_equal", first, "multiply", seen)
-        return both
-
-    def _keeps(self, rows_differ: bool) -> bool:
-        """Tell whether mask tiles are kept for the next head: the few that all rows share."""
-        return not rows_differ or self.q.shape[2] <= 128
-
-    def _hide(self, before: NkiTensor | None, seen: NkiTensor) -> NkiTensor:
-        """Return `before` plus 0 where `seen` is one and the hidden score where it is zero."""
-        if before is None and seen.dtype.kind == "float" and self.mask is not None:
-            return seen  # a float mask is added as it is
-        made = self.k.sbuf(seen.shape, float32, "hidden")
-        score = -self.rules.hidden_score
-        nisa.tensor_scalar(made, seen, "subtract", 1.0, False, "multiply", score)
-        if before is not None:
-            both = self.k.sbuf(seen.shape, float32, "hidden")
-            nisa.tensor_tensor(both, before, made, "minimum")
-            return both
-        return made
-
-    def _limits(self, batch: int, rows: tuple[Index, int]) -> NkiTensor | None:
-        """Return [rows, 1], the last key that each query row sees."""
-        positions, queries = self.positions, self.q.shape[2]
-        if positions is None:
-            return None
-        view = positions.view.slice(0, batch, 1)
-        assert view is not None
-        if positions.shape[1] == 1 and queries > 1:
-            view = view.broadcast((1, queries), (0, 1))
-        column = positions.seen_as(LogicalView((view.dims[1], ((1, 1),)), view.offset))
-        tile = self.k.read(column, rows, (0, 1), "last")
-        if tile.dtype == float32:
-            return tile
-        made = self.k.sbuf(tile.shape, float32)
-        nisa.tensor_copy(made, tile, engine="vector")
-        return made
-
-    def _mask_tile(self, batch: int, head: Index, rows: tuple[Index, int]) -> NkiTensor | None:
-        """Return [rows, keys] of the mask, one row repeated where it has only one."""
-        mask = self.mask
-        if mask is None:
-            return None
-        view = mask.view.slice(0, batch if mask.shape[0] > 1 else 0, 1)
-        view = view.slice(1, head if mask.shape[1] > 1 else 0, 1) if view is not None else None
-        assert view is not None
-        one = mask.seen_as(LogicalView(view.dims[2:], view.offset))
-        if mask.shape[2] == 1:
-            return self.k.spread(self.k.spill(one), rows[1], (0, mask.shape[3]))
-        return self.k.read(one, rows, (0, mask.shape[3]), "mask")
-
-    def _scores(
-        self, stationary: NkiTensor, moving: NkiTensor, hidden: NkiTensor | None
-    ) -> NkiTensor:
+    def _scores(self, tile: _Tile, keys: slice) -> NkiTensor:
         """Return the scaled and masked scores [rows, keys] in SBUF."""
+        hidden = self.masks.hidden(tile.batch, tile.head, tile.rows, keys)
+        stationary, moving = tile.stationary, tile.moving[:, keys]
         rows, length = stationary.shape[1], moving.shape[1]
         scores = self.k.sbuf((rows, length), float32, "scores")
         for start in range(0, length, _PSUM_COLUMNS):
@@ -297,38 +269,37 @@ class _Attention:
         nisa.activation(made, "tanh", product, scale=rules.scale / rules.softcap)
         return made
 
-    @property
-    def bounded(self) -> bool:
-        """Whether a row may see no key at all."""
-        return self.mask is not None or self.positions is not None
-
     def _settle(self, most: int) -> None:
         """Finish the oldest tiles until at most `most` are due; transpose those old enough."""
         for head in list(self.due)[: max(0, len(self.due) - min(most, _TURN_AFTER - 1))]:
             if head.turned is None:
-                head.turned = self._turn(head)
+                head.turned = self._turn(head.weights)
         while len(self.due) > most:
             self._finish(self.due.popleft())
 
-    def _turn(self, head: _Head) -> NkiTensor:
+    def _turn(self, weights: NkiTensor) -> NkiTensor:
         """Return a tile's weights with the keys on partitions."""
-        rows, length = head.weights.shape
+        rows, length = weights.shape
         shape = (min(128, length), -(-length // 128), rows)
         moved = self.k.sbuf(shape, self.rules.dtype, "weights")
-        self.k.transpose_tile(moved, head.weights, 0, rows)
+        self.k.transpose_tile(moved, weights, 0, rows)
         return moved
 
     def _finish(self, head: _Head) -> None:
         """Write weights · values / total."""
-        k, (rows, length) = self.k, head.weights.shape
-        size = head.values.shape[2]
+        rows, length = head.weights.shape
         assert head.turned is not None
-        product = k.psum((rows, size), float32)
+        product = self.k.psum((rows, head.values.shape[2]), float32)
         contract(product, head.turned, head.values, length)
-        share = shares(k, self.rules, head.total, self.bounded)
-        written = k.target(head.target, head.rows, (0, size))
+        self._store(product, head.total, head.target, head.rows)
+
+    def _store(self, product: NkiTensor, total: NkiTensor, target: Placed, rows: Rows) -> None:
+        """Write product / total."""
+        k, size = self.k, product.shape[1]
+        share = shares(k, self.rules, total, self.masks.bounded)
+        written = k.target(target, rows, (0, size))
         nisa.tensor_scalar(written, product, "multiply", share)
-        k.finish(written, head.target, head.rows, (0, size))
+        k.finish(written, target, rows, (0, size))
 
 
 def _as_rows(value: Placed, key_heads: int, share: int) -> Placed:

@@ -12,6 +12,12 @@ from emuron.numerics.dtypes import DType, float32
 KEY_BLOCK = 512
 """Keys whose exponentials are summed together; the sums are added in order."""
 
+KEPT_KEYS = 8192
+"""Keys whose scores are kept on chip between the row maximum and the exponentials."""
+
+SEGMENT_KEYS = 4096
+"""Keys whose scores are computed at once, and twice, where there are more."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionRules:
@@ -33,6 +39,11 @@ def key_blocks(count: int) -> Iterator[slice]:
         yield slice(start, min(count, start + KEY_BLOCK))
 
 
+def most_places(keys: int) -> int:
+    """Return how many keys a tile of scores may have."""
+    return keys if keys <= KEPT_KEYS else SEGMENT_KEYS
+
+
 def exponentials(
     k: KernelContext,
     rules: AttentionRules,
@@ -44,8 +55,22 @@ def exponentials(
 
     `bounded`: a row may see no key at all.
     """
+    shift = lowered(k, rules, scores, bounded, sink)
+    total = k.sbuf((scores.shape[0], 1), float32)
+    weights = weights_of(k, rules, scores, shift, total)
+    return weights, with_sink(k, total, sink, shift)
+
+
+def lowered(
+    k: KernelContext,
+    rules: AttentionRules,
+    scores: NkiTensor,
+    bounded: bool,
+    sink: NkiTensor | None,
+) -> NkiTensor:
+    """Return [rows, 1]: minus the largest of each row, of the sink too."""
     rows = scores.shape[0]
-    shift, total = (k.sbuf((rows, 1), float32) for _ in range(2))
+    shift = k.sbuf((rows, 1), float32)
     nisa.tensor_reduce(shift, "maximum", scores, 1, negate=True)
     if sink is not None:
         lowest, shift = shift, k.sbuf((rows, 1), float32)
@@ -53,6 +78,22 @@ def exponentials(
     if bounded:
         lowest, shift = shift, k.sbuf((rows, 1), float32)
         nisa.tensor_scalar(shift, lowest, "minimum", -rules.floor)
+    return shift
+
+
+def weights_of(
+    k: KernelContext,
+    rules: AttentionRules,
+    scores: NkiTensor,
+    shift: NkiTensor,
+    total: NkiTensor | None,
+    *,
+    begun: bool = False,
+) -> NkiTensor:
+    """Return exp(scores + shift), rounded; `total` receives their sum before rounding.
+
+    With `begun` the sum goes on from the exponentials before.
+    """
     weights = k.sbuf(scores.shape, rules.dtype, "weights")
     blocks = list(key_blocks(scores.shape[1]))
     for block in blocks:
@@ -64,13 +105,17 @@ def exponentials(
             scale=1.0,
             reduce_op="add",
             reduce_res=total if block is blocks[-1] else None,
-            reduce_cmd="reduce" if block.start else "reset_reduce",
+            reduce_cmd="reduce" if begun or block.start else "reset_reduce",
         )
-    return weights, total if sink is None else _with_sink(k, total, sink, shift)
+    return weights
 
 
-def _with_sink(k: KernelContext, total: NkiTensor, sink: NkiTensor, shift: NkiTensor) -> NkiTensor:
+def with_sink(
+    k: KernelContext, total: NkiTensor, sink: NkiTensor | None, shift: NkiTensor
+) -> NkiTensor:
     """Return the sum of exponentials with that of the sink."""
+    if sink is None:
+        return total
     added, made = (k.sbuf(total.shape, float32) for _ in range(2))
     nisa.activation(added, "exp", sink, bias=shift, scale=1.0)
     nisa.tensor_tensor(made, total, added, "add")

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emuron.compiler.kernels.attention_rules import AttentionRules, exponentials, shares
+from emuron.compiler.kernels.attention_rules import (
+    KEPT_KEYS,
+    AttentionRules,
+    exponentials,
+    shares,
+)
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.linear import on_partitions
 from emuron.compiler.kernels.view import LogicalView
@@ -26,7 +31,7 @@ def stacks(
     rules: AttentionRules, q: Placed, keys: Placed, values: Placed, mask: Placed | None
 ) -> bool:
     """Tell whether rows of an attention are stacked: several heads, few rows each, no mask."""
-    if rules.window or rules.softcap:
+    if rules.window or rules.softcap or keys.shape[2] > KEPT_KEYS:
         return False
     heads, sizes = q.shape[0] * keys.shape[1], (q.shape[3], values.shape[3])
     return mask is None and heads > 1 and q.shape[2] <= _FEW_QUERIES and max(sizes) <= _ROWS
