@@ -155,6 +155,7 @@ class KernelContext:
         self._transposed: dict[tuple[object, ...], NkiTensor] = {}
         self._spread: dict[tuple[object, ...], NkiTensor] = {}
         self._filled: dict[tuple[object, ...], NkiTensor] = {}
+        self._known: dict[tuple[object, ...], Placed] = {}  # constants by what they hold
 
     def forget(self) -> None:
         """Drop cached tiles of values: the layer that follows finds others in their place."""
@@ -190,10 +191,13 @@ class KernelContext:
         )
 
     def constant(self, array: np.ndarray, dtype: DType, name: str) -> Placed:
-        """Return a constant in HBM; its data belongs to the executable."""
-        made = self.hbm(array.shape, dtype, name, "parameter")
-        self.constants[made.storage.tensor] = array
-        return made
+        """Return a constant in HBM, made once; its data belongs to the executable."""
+        key = (array.shape, dtype, array.tobytes())
+        if key not in self._known:
+            made = self.hbm(array.shape, dtype, name, "parameter")
+            self.constants[made.storage.tensor] = array
+            self._known[key] = made
+        return self._known[key]
 
     def row_tiles(self, rows: int, *values: Placed) -> Iterator[tuple[Index, int]]:
         """Yield (start, count) of tiles of up to 128 rows of matrices.

@@ -23,6 +23,7 @@ from emuron.compiler.kernels.images import (
     Image,
     Span,
     band_image,
+    channel_columns,
     landing,
     own_image,
     store,
@@ -67,7 +68,8 @@ class _Convolution:
     def run(self) -> None:
         """Write all bands for as many blocks of outputs as have their weights in SBUF at once."""
         packing = self.packing
-        bias = self._bias()
+        given = self.epilogue.bias
+        bias = None if given is None else channel_columns(self.k, given, packing.columns)
         _, _, steps, columns = packing.shape
         step = max(1, _WEIGHT_BYTES // (steps * columns * packing.itemsize))
         for first in range(0, packing.blocks, step):
@@ -96,26 +98,6 @@ class _Convolution:
     def _weight(self, block: int) -> NkiTensor:
         tile = self.k.sbuf(self.packing.shape[1:], self.weight.dtype, "weight")
         nisa.dma_copy(tile, self.weight.storage[block])
-        return tile
-
-    def _bias(self) -> NkiTensor | None:
-        """Return the bias as [columns, blocks]."""
-        bias = self.epilogue.bias
-        if bias is None:
-            return None
-        home = self.k.spill(bias)
-        tile = self.k.sbuf((self.packing.columns, self.packing.blocks, 1), float32, "bias")
-        for block in range(self.packing.blocks):
-            first, count = self._outputs(block)
-            flat = home.view.dims[0][0][1]
-            source = NkiTensor(
-                home.storage.tensor,
-                (count, 1),
-                (flat, 1),
-                home.storage.offset + home.view.offset + first * flat,
-                home.dtype,
-            )
-            nisa.dma_copy(tile[:count, block], source)
         return tile
 
     # What is done at once

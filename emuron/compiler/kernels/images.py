@@ -15,7 +15,7 @@ from emuron.compiler.kernels.view import LogicalView, Run, take
 from emuron.compiler.kernels.windows import PARTITIONS
 from emuron.isa.affine import Index
 from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType
+from emuron.numerics.dtypes import DType, float32
 
 Span = tuple[Index, int]
 """(first, count)."""
@@ -113,6 +113,21 @@ def landing(k: KernelContext, out: Placed) -> Placed:
     if not out.on_chip or by_channel(out):
         return out
     return k.hbm(out.shape, out.dtype, f"{out.storage.name}.hbm", "temporary")
+
+
+def channel_columns(k: KernelContext, value: Placed, width: int = PARTITIONS) -> NkiTensor:
+    """Return a vector of channels in float32 as [width, blocks, 1]: channel c at c % width."""
+    home = k.spill(value)
+    channels, stride = home.view.dims[0][0]
+    tile = k.sbuf((min(width, channels), -(-channels // width), 1), float32, "columns")
+    begin = home.storage.offset + home.view.offset
+    for first in range(0, channels, width):
+        count = min(width, channels - first)
+        shape, strides = (count, 1), (stride, 1)
+        offset = begin + first * stride
+        source = NkiTensor(home.storage.tensor, shape, strides, offset, home.dtype)
+        nisa.dma_copy(tile[:count, first // width], source)
+    return tile
 
 
 def own_image(value: Placed) -> Image | None:
@@ -242,3 +257,11 @@ def home_pattern(
         offset,
         home.storage.dtype,
     )
+
+
+def strided(tile: NkiTensor, dim: int, start: int, stride: int, count: int) -> NkiTensor:
+    """Return `count` elements of one dimension of a tile, `stride` apart."""
+    shape, strides = list(tile.shape), list(tile.strides)
+    shape[dim], strides[dim] = count, strides[dim] * stride
+    offset = tile.offset + start * tile.strides[dim]
+    return NkiTensor(tile.tensor, tuple(shape), tuple(strides), offset, tile.dtype)

@@ -16,6 +16,7 @@ from emuron.compiler.kernels.images import (
     landing,
     own_image,
     store,
+    strided,
 )
 from emuron.compiler.kernels.view import LogicalView
 from emuron.compiler.kernels.windows import PARTITIONS, Reach, Window
@@ -168,7 +169,7 @@ class _Pool:
 
         def part(reach: Reach) -> NkiTensor:
             begin = reach.start - origin
-            return _sliced(source, dim, begin, reach.stride, reach.count)
+            return strided(source, dim, begin, reach.stride, reach.count)
 
         reaches = dict(met)
         if self.pooling.exact and len(whole) > 1:
@@ -183,7 +184,7 @@ class _Pool:
             begun = set()
         for position, reach in met:
             if position not in begun:
-                written = _sliced(target, dim, reach.first, reach.step, reach.count)
+                written = strided(target, dim, reach.first, reach.step, reach.count)
                 nisa.tensor_tensor(written, written, part(reach), alu)
 
     def _finish(self, target: NkiTensor, total: NkiTensor, band: Band) -> None:
@@ -217,11 +218,3 @@ def _rows_met(window: Window, span: tuple[int, int]) -> tuple[int, int]:
     first = min(r.start for r in parts)
     last = max(r.start + (r.count - 1) * r.stride for r in parts)
     return first, last - first + 1
-
-
-def _sliced(tile: NkiTensor, dim: int, start: int, stride: int, count: int) -> NkiTensor:
-    """Return `count` elements of one dimension of a tile."""
-    shape, strides = list(tile.shape), list(tile.strides)
-    shape[dim], strides[dim] = count, strides[dim] * stride
-    offset = tile.offset + start * tile.strides[dim]
-    return NkiTensor(tile.tensor, tuple(shape), tuple(strides), offset, tile.dtype)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import channel_norm as kernels
+from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.windows import PARTITIONS
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
@@ -79,10 +81,25 @@ class GroupNorm(Op):
         y = b.multiply(x, _per_channel(ev, scale, rank))
         return (b.add(y, _per_channel(ev, shift, rank)),)
 
-    def same_group(self, channels: int) -> np.ndarray:
-        """Return the matrix [C, C] of ones where two channels are of one group, else zeros."""
+    def members(self, channels: int) -> np.ndarray:
+        """Return the matrix [C, groups] of ones where a channel is of a group, else zeros."""
         of = np.arange(channels) // (channels // self.groups)
-        return np.asarray(of[:, None] == of[None, :], np.float32)
+        return np.asarray(of[:, None] == np.arange(self.groups), np.float32)
+
+    def lower(
+        self,
+        k: KernelContext,
+        inputs: tuple[Placed, ...],
+        outputs: tuple[Placed, ...],
+        epilogue: Op | None = None,
+    ) -> None:
+        """Normalise with channels on partitions; the activation `epilogue` joins the write."""
+        x, *weights = inputs
+        weight, bias = (*weights, None, None)[:2]
+        function = getattr(epilogue, "activation", None)
+        normed = kernels.Normed(x, outputs[0], weight, bias, function)
+        chunk = chunk_size(normed.pixels)
+        kernels.group_norm(k, normed, self.members(x.shape[1]), self.epsilon, chunk)
 
     def _averaged(self, ev: EvalContext, values: Array) -> Array:
         """Return [N, C] averaged over each group, at each of its channels."""
@@ -91,7 +108,8 @@ class GroupNorm(Op):
         if size == 1:
             return values
         total = None
-        same = b.asarray(self.same_group(channels))
+        members = self.members(channels)
+        same = b.asarray(np.asarray(members @ members.T))
         for start in range(0, channels, PARTITIONS):
             part = b.matmul(values[:, start : start + PARTITIONS], same[start : start + PARTITIONS])
             total = part if total is None else b.add(total, part)
@@ -129,6 +147,19 @@ class BatchNorm(Op):
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return x's type; the others are [C]."""
         return (_check(types, ("weight", "bias", "mean", "variance"), 4),)
+
+    def lower(
+        self,
+        k: KernelContext,
+        inputs: tuple[Placed, ...],
+        outputs: tuple[Placed, ...],
+        epilogue: Op | None = None,
+    ) -> None:
+        """Scale and shift with channels on partitions; the activation joins the write."""
+        x, weight, bias, mean, variance = inputs
+        function = getattr(epilogue, "activation", None)
+        normed = kernels.Normed(x, outputs[0], weight, bias, function)
+        kernels.batch_norm(k, normed, mean, variance, self.epsilon)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return x·a + s."""

@@ -9,9 +9,13 @@ from math import ceil, floor
 import numpy as np
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import resample
+from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.resample import Taps
 from emuron.compiler.ops.arguments import require, require_float, require_operands
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
+from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import bfloat16, float32
 
 _MODES = ("nearest", "linear", "cubic")
@@ -28,25 +32,6 @@ _ROUNDINGS: dict[str, Callable[[float], int]] = {
     "floor": floor,
     "ceil": ceil,
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Taps:
-    """Output o of one dimension is Σ over t of weights[o, t]·x[places[o, t]], t in order."""
-
-    size: int
-    places: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def copies(self) -> bool:
-        """Whether outputs are inputs as they are."""
-        return self.places.shape[1] == 1 and bool((self.weights == 1).all())
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether the outputs are all inputs in order."""
-        return self.copies and np.array_equal(self.places[:, 0], np.arange(self.size))
 
 
 @op("resize")
@@ -155,6 +140,18 @@ class Resize(Op):
             return ((a + 2) * x - (a + 3)) * x * x + 1
         return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a if x < 2 else 0.0
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Sum strided runs of taps, channels on partitions."""
+        x, count = inputs[0], len(self.sizes)
+        if count > 3 or len(x.shape) != count + 2:
+            raise UnsupportedOpError(
+                f"resize has a kernel over 1 to 3 dimensions of [N, C, *spatial] only, found "
+                f"{count} of {len(x.shape)}"
+            )
+        resample.resample(k, x, self.taps(x.shape), outputs[0])
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the sums of taps, dimension by dimension."""
         x = arrays[0]
@@ -173,7 +170,8 @@ class Resize(Op):
             Example(cls((7, 3), "nearest", "half_pixel"), (x,)),
             Example(cls((8, 10), "linear"), (x,)),
             Example(cls((9, 4), "linear", "align_corners"), (narrow,)),
-            Example(cls((12,), "linear", "pytorch_half_pixel"), (narrow,)),
+            Example(cls((12,), "linear", "pytorch_half_pixel"), (narrow.with_shape(2, 4, 6),)),
+            Example(cls((6, 2, 5), "linear"), (TensorType((1, 3, 3, 4, 5), float32),)),
             Example(cls((8, 8), "cubic", "half_pixel"), (x,)),
             Example(cls((1, 3), "nearest", "asymmetric", "floor"), (x,)),
             Example(cls((3, 2), "linear", antialias=True, exclude_outside=True), (x,)),

@@ -28,7 +28,9 @@ from emuron.trace.pass_record import PassRecord
 if TYPE_CHECKING:
     from emuron.hardware.chip import NeuronCore
 
-_TAKE_EPILOGUES = frozenset({"linear", "conv"})
+_TAKE_SUMS = frozenset({"linear", "conv"})
+_TAKE_ACTIVATIONS = _TAKE_SUMS | {"group_norm", "batch_norm"}
+"""Operators whose kernels let a sum, or a function, join their last write."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,17 +223,19 @@ class _Lowering:
                 elementwise.fill(self.k, made, made.immediate)
 
     def _epilogue(self, node: Node) -> tuple[Node, ...]:
-        """Return the nodes that may join a product as it leaves PSUM: a sum, then a function.
+        """Return the nodes that may join the write of a node: a sum, then a function.
 
         Each is the only reader of the one before it; of the same block, so that it is written with
-        it; and no value between them is rounded in a way that the product's kernel would not do.
+        it; and no value between them is rounded in a way that the kernel would not do.
         """
-        if node.op.name not in _TAKE_EPILOGUES:
+        name = node.op.name
+        if name not in _TAKE_ACTIVATIONS:
             return ()
         exact = self.cast.written(node.outputs[0].type.dtype) == "float32"
         joined: list[Node] = []
         reader = self._sole_reader(node)
-        if reader is not None and exact and reader.op.name == "add" and self._ready(reader, node):
+        takes_sum = name in _TAKE_SUMS and exact
+        if reader is not None and takes_sum and self._sums(reader, node):
             joined.append(reader)
             reader = self._sole_reader(reader)
         activation = None if reader is None else getattr(reader.op, "activation", None)
@@ -246,10 +250,10 @@ class _Lowering:
             return None
         return users[0][0] if users[0][0] in self.unwritten else None
 
-    def _ready(self, reader: Node, node: Node) -> bool:
-        """Tell whether the other operand of a sum exists already."""
+    def _sums(self, reader: Node, node: Node) -> bool:
+        """Tell whether a node is a sum whose other operand exists already."""
         others = [v for v in reader.inputs if v is not node.outputs[0]]
-        return len(others) == 1 and others[0] in self.values
+        return reader.op.name == "add" and len(others) == 1 and others[0] in self.values
 
     def _joined(self, node: Node, joined: tuple[Node, ...]) -> dict[str, Any]:
         """Return the arguments that hand joined nodes to a kernel."""

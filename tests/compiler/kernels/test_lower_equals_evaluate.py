@@ -29,7 +29,7 @@ ON_HOST = frozenset(
         *("floordiv-2", "histogram", "mod-2"),
         *("rem-2", "rng_bits", "scatter_nd-6", "sort", "topk-1"),
         "while",
-        *("resize", "group_norm", "batch_norm", "lstm", "gru"),
+        *("lstm", "gru"),
         "grouped_matmul",
     }
 )
