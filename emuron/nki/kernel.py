@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MethodType
 from typing import Any
 
@@ -128,8 +130,27 @@ class Simulated:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the kernel and return what it returns, with arrays for tensors."""
+        divert = _DIVERTED.get()
+        if divert is not None:
+            return divert(self._kernel, args, kwargs)
         run = record_kernel(self._kernel, args, kwargs, self._target, True, self._backend)
         return run.outputs
+
+
+Diverted = Callable[[Kernel, tuple[Any, ...], dict[str, Any]], Any]
+"""Takes a kernel with its arguments in place of a run, and returns what the launch returns."""
+
+_DIVERTED: ContextVar[Diverted | None] = ContextVar("diverted", default=None)
+
+
+@contextmanager
+def diverted_launches(divert: Diverted) -> Iterator[None]:
+    """Give every launch of `simulate` in this context to `divert` instead of running it."""
+    token = _DIVERTED.set(divert)
+    try:
+        yield
+    finally:
+        _DIVERTED.reset(token)
 
 
 def _grid(kernel: Kernel, cores: Any) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from emuron.compiler.graph import TensorType, Value
+from emuron.compiler.graph import Graph, TensorType, Value
 from emuron.compiler.ops import GraphBuilder
 from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import DType, bool_, dtype
@@ -23,13 +23,15 @@ class Call:
     """One ATen call: the builder it is written with and the types that PyTorch gives it.
 
     `constant` returns the data of a value that depends on no input or weight, else None;
-    `is_parameter` tells weights and buffers.
+    `is_parameter` tells weights and buffers. `body` makes a graph of a module of control flow, its
+    inputs given as number of the module's argument and type, so many last ones passed through.
     """
 
     b: GraphBuilder
     outs: tuple[TensorType, ...]
     constant: Callable[[Value], np.ndarray | None]
     is_parameter: Callable[[Value], bool]
+    body: Callable[[Any, Sequence[tuple[int, TensorType]], int], Graph]
 
     @property
     def out(self) -> TensorType:
@@ -53,6 +55,19 @@ class Call:
         return self.b.cast(x, to)
 
 
+@dataclass(frozen=True, slots=True)
+class Complex:
+    """Complex numbers as two tensors of one type."""
+
+    real: Value
+    imag: Value
+
+    @property
+    def type(self) -> TensorType:
+        """Type of either part."""
+        return self.real.type
+
+
 Handler = Callable[..., Any]
 """Takes the Call and the ATen arguments, tensors as Values; returns one Value or several."""
 
@@ -65,14 +80,21 @@ TABLE: Mapping[str, Handler] = MappingProxyType(_TABLE)
 """Handlers by operator and overload, as `add.Tensor`; other namespaces than aten keep theirs."""
 
 
-def aten(*names: str) -> Callable[[HandlerT], HandlerT]:
+_COMPLEX_TABLE: dict[str, Handler] = {}
+
+COMPLEX_TABLE: Mapping[str, Handler] = MappingProxyType(_COMPLEX_TABLE)
+"""Handlers of operators with a complex operand or result; such tensors come as `Complex`."""
+
+
+def aten(*names: str, of_complex: bool = False) -> Callable[[HandlerT], HandlerT]:
     """Register the decorated function as the handler of the ATen overloads `names`."""
+    table = _COMPLEX_TABLE if of_complex else _TABLE
 
     def register(handler: HandlerT) -> HandlerT:
         for name in names:
-            if name in _TABLE:
+            if name in table:
                 raise AssertionError(f"two handlers for {name}")
-            _TABLE[name] = handler
+            table[name] = handler
         return handler
 
     return register

@@ -228,8 +228,6 @@ def test_quantised_layers_keep_their_integers():
     from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers the operators
 
     graph = _check(Quantized(), X, error=SUM_ERROR)
-    names = {n.op.name for n in graph.nodes}
-    assert {"quantize", "dequantize"} <= names
     stored = next(p for p in graph.parameters if p.name == "weight")
     assert str(stored.type.dtype) == "int8"
 
