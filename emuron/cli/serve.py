@@ -14,16 +14,14 @@ from emuron.errors import UsageError
 if TYPE_CHECKING:
     from emuron.compiler.frontends.hf import HFModel
     from emuron.serving.engine import LLMEngine
-    from emuron.serving.roofline import Roofline
+    from emuron.serving.rank_memory import RankMemory
     from emuron.serving.scheduler import SchedulerConfig
 
 _DEFAULT_MODEL_LEN = 4096  # the longest default context; more is asked for with --max-model-len
 
 Model = Annotated[Path, typer.Argument(help="A Hugging Face folder of the Llama family.")]
 On = Annotated[str, typer.Option("--on", help="The instance to imitate.")]
-Tp = Annotated[
-    int, typer.Option("--tp", help="Logical NeuronCores that share the model; >1: roofline.")
-]
+Tp = Annotated[int, typer.Option("--tp", help="Logical NeuronCores that share the model.")]
 Port = Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 ClockName = Annotated[
@@ -89,26 +87,26 @@ def serve(
 
     with open_listener(host, port) as listener:
         llama = open_llama(model)
-        roofline = _roofline(llama, on, tp)
-        config = _limits(llama, roofline, max_model_len, max_num_seqs, block_size, num_blocks)
-        engine = _engine(llama, config, roofline, clock, autocast, backend, seed)
+        memory = _memory(llama, on, tp)
+        config = _limits(llama, memory, max_model_len, max_num_seqs, block_size, num_blocks)
+        engine = _engine(llama, config, memory, clock, autocast, backend, seed)
         name = served_model_name or llama.name
         served = ServedModel(name, config.max_model_len, api_key)
         server = OpenAIServer(AsyncLLMEngine(engine), llama.tokenizer(), served)
-        _print_panel(name, roofline, config, engine, listener, api_key is not None)
+        _print_panel(name, memory, config, engine, listener, api_key is not None)
         run_server(server, listener, log_level="warning")
 
 
-def _roofline(model: HFModel, on: str, tp: int) -> Roofline:
+def _memory(model: HFModel, on: str, tp: int) -> RankMemory:
     from emuron.hardware.catalog import instance
-    from emuron.serving.roofline import ModelSize, Roofline
+    from emuron.serving.rank_memory import RankMemory
 
-    return Roofline(instance(on), tp, ModelSize.of(model))
+    return RankMemory(instance(on), model, tp)
 
 
 def _limits(
     model: HFModel,
-    roofline: Roofline,
+    memory: RankMemory,
     max_model_len: int | None,
     max_num_seqs: int,
     block_size: int,
@@ -126,12 +124,12 @@ def _limits(
             f"--max-model-len {max_model_len} exceeds the {positions} positions of {model.name}"
         )
     length = min(positions, _DEFAULT_MODEL_LEN) if max_model_len is None else max_model_len
-    per_token = roofline.size.kv_bytes_per_token
-    room = blocks_in_budget(roofline.kv_budget_bytes, per_token, max(block_size, 1))
+    per_token = memory.kv_bytes_per_token
+    room = blocks_in_budget(memory.kv_budget_bytes, per_token, max(block_size, 1))
     if num_blocks is not None and num_blocks > room:
         raise UsageError(
             f"--num-blocks {num_blocks} exceeds the {room} blocks that fit beside the weights on "
-            f"{roofline.tp} cores of {roofline.instance.name}"
+            f"{memory.tp} cores of {memory.instance.name}"
         )
     if num_blocks is None:
         num_blocks = min(room, -(-length // max(block_size, 1)) * max_num_seqs)
@@ -141,7 +139,7 @@ def _limits(
 def _engine(
     model: HFModel,
     config: SchedulerConfig,
-    roofline: Roofline,
+    memory: RankMemory,
     clock: str,
     autocast: str,
     backend: str,
@@ -154,7 +152,7 @@ def _engine(
     from emuron.serving.engine import LLMEngine
     from emuron.serving.models.llama import LlamaModel, eos_token_ids
     from emuron.serving.runner import ModelTokenSource
-    from emuron.serving.step_timer import ModelStepTimer, TimeGraph
+    from emuron.serving.step_timer import ModelStepTimer
 
     cast = Autocast(autocast)
     evaluated = LlamaModel(
@@ -166,12 +164,11 @@ def _engine(
     )
     evaluated.load()
     ends = eos_token_ids(model)
-    one_core = CompiledSteps(roofline.instance, model, cast)
-    time_graph: TimeGraph = one_core if roofline.tp == 1 else roofline
+    steps = CompiledSteps(memory.instance, model, cast, memory.tp)
     return LLMEngine(
         config,
         ModelTokenSource(evaluated, config.resolved_buckets.context, ends),
-        ModelStepTimer(time_graph),
+        ModelStepTimer(steps),
         clock=make_clock(clock),
         tokenizer=model.tokenizer(),
         eos_token_ids=ends,
@@ -181,7 +178,7 @@ def _engine(
 
 def _print_panel(
     name: str,
-    roofline: Roofline,
+    memory: RankMemory,
     config: SchedulerConfig,
     engine: LLMEngine,
     listener: socket.socket,
@@ -194,23 +191,17 @@ def _print_panel(
     url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
     buckets = config.resolved_buckets
     rows = {
-        "model": f"{name}, {roofline.size.weight_bytes / 2**20:,.1f} MiB of {roofline.size.dtype}",
-        "instance": f"{roofline.instance.name}, tp {roofline.tp}, clock {engine.clock.name}",
+        "model": f"{name}, {memory.weight_bytes / 2**20:,.1f} MiB of weights on each core",
+        "instance": f"{memory.instance.name}, tp {memory.tp}, clock {engine.clock.name}",
         "buckets": f"prefill {_listed(buckets.prefill)}; decode {_listed(buckets.decode_batch)}",
         "KV cache": f"{config.total_blocks} blocks of {config.block_size} tokens",
-        "step times": _step_times(roofline.tp),
+        "step times": "compiled for the instance, each bucket when it is first met",
         "API": f"{url}/v1" + ("" if locked else "  (no key asked for)"),
     }
     table = Table.grid(padding=(0, 2))
     for label, text in rows.items():
         table.add_row(label, text)
     console().print(Panel(table, title="emuron serve", title_align="left", expand=False))
-
-
-def _step_times(tp: int) -> str:
-    if tp == 1:
-        return "compiled for one core, each bucket when it is first met"
-    return "roofline (lower bound): graphs shared by several cores are not compiled yet"
 
 
 def _listed(sizes: tuple[int, ...]) -> str:

@@ -35,7 +35,6 @@ class CollectiveSpec:
     algorithms: tuple[str, ...]  # ring, mesh, rdh, kangaring
     ring_hop_us: float
     floor_us: float  # small message, one step
-    half_layer_us: float  # collective of a decode half-layer at high tensor parallelism
     link_efficiency: float  # usable fraction of the link bandwidth
     internode_hop_us: float
     streams_lnc1: int

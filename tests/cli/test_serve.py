@@ -42,17 +42,18 @@ def test_the_panel_says_what_is_served_and_where(
     assert "prefill 128 256 300; decode 1 2" in printed
     assert "20 blocks of 32 tokens" in printed
     assert "http://127.0.0.1:" in printed
-    assert "compiled for one core" in printed
+    assert "compiled for the instance" in printed
 
 
-def test_several_cores_are_said_to_be_timed_by_the_roofline(
+def test_a_model_is_served_by_several_cores(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(server_module, "run_server", lambda *args, **options: None)
     assert run(folder, "--port", 0, "--tp", 2) == 0
     printed = capsys.readouterr().out
     assert "tp 2" in printed
-    assert "roofline (lower bound)" in printed
+    assert "compiled for the instance" in printed
+    assert "MiB of weights on each core" in printed
 
 
 def test_a_port_in_use_is_refused_before_the_model_is_looked_at(

@@ -38,3 +38,14 @@ def test_more_tokens_sequences_and_context_take_longer(steps: CompiledSteps) -> 
 
 def test_a_prefill_that_reads_a_cache_is_timed_at_its_context(steps: CompiledSteps) -> None:
     assert steps("prefill", 1, 32, 512) > steps("prefill", 1, 32, 128)
+
+
+def test_several_cores_are_timed_with_their_collectives(tiny_llama: Path) -> None:
+    model = open_llama(tiny_llama)
+    inf2 = instance("inf2.48xlarge")
+    one, four = (CompiledSteps(inf2, model, Autocast("matmult"), tp) for tp in (1, 4))
+    assert "collective" in four.compiled("decode", 1, 1, 64).timing.busy_ps
+    assert "collective" not in one.compiled("decode", 1, 1, 64).timing.busy_ps
+    # Two layers with two all-reduces each, of a model far too small to gain by four cores.
+    floor_s = 2 * 2 * inf2.chip.collectives.floor_us / 1e6
+    assert four("decode", 1, 1, 64) - one("decode", 1, 1, 64) > floor_s / 2
