@@ -207,8 +207,9 @@ class Run:
     def keep_outputs(self, node: Node, outputs: tuple[Array, ...]) -> None:
         """Round and keep what a node computed; free what nothing reads any more."""
         evaluator = self.evaluator
+        stored = node.op.takes_storage(tuple(v.type for v in node.inputs))
         for value, array in zip(node.outputs, outputs, strict=True):
-            if not node.op.moves_storage:
+            if not stored:
                 array = evaluator.store(array, value.type.dtype)
             self.stored[value] = array
         self.left.subtract(node.inputs)
@@ -230,13 +231,14 @@ class Run:
         value, op = node.inputs[index], node.op
         stored_as = value.type.dtype
         contracted = index in op.contracts
+        stored = op.takes_storage(tuple(v.type for v in node.inputs))
         form = self.evaluator.autocast.operand(stored_as) if contracted else stored_as
         if self.evaluator.is_parameter(value) and value not in self.stored:
-            if op.moves_storage:
+            if stored:
                 return self.evaluator.parameter(value, None)
             transposed = contracted and op.name == "linear"
             return self.evaluator.parameter(value, form, transposed)
-        if op.moves_storage:
+        if stored:
             return self.stored[value]
         if form == stored_as:
             return self.backend.widen(self.stored[value], stored_as)

@@ -26,6 +26,10 @@ class Op:
     moves_storage: ClassVar[bool] = False
     contracts: ClassVar[tuple[int, ...]] = ()
 
+    def takes_storage(self, types: tuple[TensorType, ...]) -> bool:
+        """Tell whether `evaluate` sees stored elements of operands of these types."""
+        return self.moves_storage
+
     def infer(self, *types: TensorType) -> tuple[TensorType, ...]:
         """Return the output types, or raise an EmuronError that names the operand at fault."""
         raise NotImplementedError(f"{type(self).__name__}.infer")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from emuron.compiler.kernels import folding
 from emuron.compiler.kernels.context import KernelContext, Placed, nisa
 from emuron.isa.affine import Index
+from emuron.isa.vector_engine import EXACT_INTEGER_OPS, INTEGERS_32
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32, uint8
 
@@ -64,7 +66,13 @@ def scalar(
 
 
 def binary(k: KernelContext, x: Placed, y: Placed, op: str, out: Placed) -> None:
-    """Write x op y for two values of one shape; an operand of one number becomes an immediate."""
+    """Write x op y for two values of one shape; an operand of one number becomes an immediate.
+
+    Not so in exact integer arithmetic, which takes two tiles.
+    """
+    if op in EXACT_INTEGER_OPS and out.dtype in INTEGERS_32:
+        x, y = k.materialize(x), k.materialize(y)
+        x, y = (replace(v, immediate=None) for v in (x, y))
     if y.immediate is not None:
         scalar(k, x, op, y.immediate, out)
         return

@@ -120,7 +120,8 @@ def constant(k: KernelContext, values: tuple[float, ...], out: Placed) -> None:
     if len(set(values)) == 1:
         out.immediate = values[0]
         return
-    array = np.array(values, np.float32).reshape(out.shape)
+    held = out.dtype.np if out.dtype.is_integer else np.float32
+    array = np.array(values).astype(held).reshape(out.shape)
     move(k, k.constant(array, out.dtype, "constant"), out)
 
 

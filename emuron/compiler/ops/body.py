@@ -21,13 +21,13 @@ def run_graph(ev: EvalContext, graph: Graph, stored: Sequence[Array]) -> tuple[A
         operands = (_read(inner, node, i, values[v]) for i, v in enumerate(node.inputs))
         outputs = node.op.evaluate(inner, *operands)
         for value, found in zip(node.outputs, outputs, strict=True):
-            moved = node.op.moves_storage
+            moved = node.op.takes_storage(types)
             values[value] = found if moved else inner.store(found, value.type.dtype)
     return tuple(values[v] for v in graph.outputs)
 
 
 def _read(ev: EvalContext, node: Node, index: int, stored: Array) -> Array:
-    if node.op.moves_storage:
+    if node.op.takes_storage(ev.types):
         return stored
     working = ev.backend.widen(stored, ev.types[index].dtype)
     return ev.operand_like(working, index) if index in node.op.contracts else working

@@ -28,6 +28,10 @@ class Constant(Op):
     shape: tuple[int, ...]
     dtype: DType
 
+    def takes_storage(self, types: tuple[TensorType, ...]) -> bool:
+        """Whether integers are made, which float32 might not hold."""
+        return self.dtype.is_integer
+
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
@@ -50,7 +54,8 @@ class Constant(Op):
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the values."""
-        return (ev.backend.asarray(np.array(self.values, np.float32).reshape(self.shape)),)
+        held = self.dtype.np if self.dtype.is_integer else np.float32
+        return (ev.backend.asarray(np.array(self.values).astype(held).reshape(self.shape)),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -70,6 +75,10 @@ class Full(Op):
     shape: tuple[int, ...]
     dtype: DType
 
+    def takes_storage(self, types: tuple[TensorType, ...]) -> bool:
+        """Whether integers are made, which float32 might not hold."""
+        return self.dtype.is_integer
+
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
@@ -83,6 +92,8 @@ class Full(Op):
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return the filled array."""
+        if self.dtype.is_integer:
+            return (ev.backend.full(self.shape, int(self.value), self.dtype),)
         return (ev.backend.full(self.shape, self.value, float32),)
 
     @classmethod
@@ -102,6 +113,10 @@ class Iota(Op):
     start: int = 0
     step: int = 1
 
+    def takes_storage(self, types: tuple[TensorType, ...]) -> bool:
+        """Whether integers are made, which float32 might not hold."""
+        return self.dtype.is_integer
+
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
     ) -> None:
@@ -115,11 +130,12 @@ class Iota(Op):
         return (TensorType(self.shape, self.dtype),)
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return the counts; exact up to 2**24."""
+        """Return the counts; of floats exact up to 2**24."""
         counts = self.start + self.step * np.arange(self.shape[self.axis])
         sizes = [1] * len(self.shape)
         sizes[self.axis] = -1
-        spread = np.broadcast_to(counts.astype(np.float32).reshape(sizes), self.shape)
+        held = self.dtype.np if self.dtype.is_integer else np.float32
+        spread = np.broadcast_to(counts.astype(held).reshape(sizes), self.shape)
         return (ev.backend.asarray(np.ascontiguousarray(spread)),)
 
     @classmethod
