@@ -25,10 +25,10 @@ _LEAST_COLUMNS = 128  # fewer would leave the Tensor engine waiting for weights
 
 @dataclass(frozen=True, slots=True)
 class LinearPacking:
-    """How a weight [outputs, inputs] lies in HBM: [groups, 128, blocks, columns].
+    """How a weight [outputs, inputs] lies in HBM: groups of columns, each [128, blocks, width].
 
-    Element [g, p, b, n] is weight[g·columns + n, 128·b + p], so that a DMA of one group reads one
-    contiguous run for each partition; what lies beyond the weight is zero.
+    Element [p, b, n] of group g is weight[g·columns + n, 128·b + p], so that a DMA of a group reads
+    one contiguous run; inputs beyond the weight are zero. Groups are about equally wide.
     """
 
     outputs: int
@@ -42,27 +42,30 @@ class LinearPacking:
 
     @property
     def columns(self) -> int:
-        """Outputs in a group: as many PSUM banks, or 128 columns, as a tile's bytes allow."""
+        """Outputs in a group but the last: whole blocks of 128, as a tile's bytes allow."""
         fitting = _TILE_BYTES // (self.blocks * self.itemsize)
-        unit = _PSUM_COLUMNS if fitting >= _PSUM_COLUMNS else _LEAST_COLUMNS
-        return min(self.outputs, max(unit, fitting // unit * unit))
-
-    @property
-    def groups(self) -> int:
-        """Groups of columns."""
-        return -(-self.outputs // self.columns)
+        most = max(_LEAST_COLUMNS, fitting // _LEAST_COLUMNS * _LEAST_COLUMNS)
+        even = -(-self.outputs // -(-self.outputs // most))
+        return min(self.outputs, -(-even // _LEAST_COLUMNS) * _LEAST_COLUMNS)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape in HBM."""
-        return (self.groups, 128, self.blocks, self.columns)
+        return (128 * self.blocks * self.outputs,)
+
+    def group(self, weight: Placed, index: Index, width: int) -> NkiTensor:
+        """Return a group of `width` columns as [128, blocks, width]."""
+        storage = weight.storage
+        offset = storage.offset + index * (128 * self.blocks * self.columns)
+        return NkiTensor(storage.tensor, (128, self.blocks, width), None, offset, storage.dtype)
 
     def pack(self, weight: np.ndarray) -> np.ndarray:
         """Return a weight [outputs, inputs] in the packed shape, same dtype."""
-        padded = np.zeros((self.groups * self.columns, self.blocks * 128), weight.dtype)
-        padded[: self.outputs, : self.inputs] = weight
-        split = padded.reshape(self.groups, self.columns, self.blocks, 128)
-        return np.ascontiguousarray(split.transpose(0, 3, 2, 1))
+        padded = np.zeros((self.outputs, self.blocks * 128), weight.dtype)
+        padded[:, : self.inputs] = weight
+        split = padded.reshape(self.outputs, self.blocks, 128).transpose(2, 1, 0)
+        starts = range(0, self.outputs, self.columns)
+        return np.concatenate([split[..., s : s + self.columns].reshape(-1) for s in starts])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +149,7 @@ def _group(
     index, width = group
     columns = (index * packing.columns, width)
     tile = k.sbuf((128, packing.blocks, width), weight.dtype, "weight")
-    nisa.dma_copy(tile, weight.storage[index, :, :, :width])
+    nisa.dma_copy(tile, packing.group(weight, index, width))
     line = None
     if epilogue.bias is not None:
         line = k.spread(epilogue.bias, min(128, part[1]), columns)
@@ -205,7 +208,7 @@ class _Streamed:
         for first in range(0, packing.blocks, step):
             last = min(packing.blocks, first + step)
             piece = k.sbuf((128, last - first, width), self.weight.dtype, "weight")
-            nisa.dma_copy(piece, self.weight.storage[index, :, first:last, :width])
+            nisa.dma_copy(piece, packing.group(self.weight, index, width)[:, first:last])
             inputs = min(packing.inputs, 128 * last) - 128 * first
             for (row, count), product in zip(tiles, products, strict=True):
                 stationary = moved[:, first:last, row : row + count]
