@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from emuron.compiler.passes.bindings import Binding
 from emuron.compiler.passes.clean import drop_dead_nodes, share_equal_nodes
 from emuron.compiler.passes.expand import expand_composites
 from emuron.compiler.passes.fold_batch_norm import fold_batch_norm
+from emuron.compiler.passes.interleave import interleave
 from emuron.compiler.passes.lower import Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
 from emuron.compiler.passes.records import graph_record, program_record, schedule_record
@@ -194,31 +196,48 @@ def _values(graph: Graph) -> list[Value]:
 def _fastest(
     graph: Graph, target: NeuronCore | Chip, options: CompileOptions, shared: bool
 ) -> _Compiled:
-    """Return the quickest program among those with different shares of resident values."""
-    core = core_for(target)
-    usable = core.sbuf_usable_bytes_per_partition
-    best: tuple[TimingResult, float, Lowered, Placement] | None = None
-    tried = 0
-    for share in RESIDENT_SHARES:
-        lowered = lower(graph, core, options.autocast, int(usable * share), shared=shared)
+    """Return the quickest program among those with different shares of resident values.
+
+    Its instructions stay in the order of the kernels only where none fits interleaved.
+    """
+    usable = core_for(target).sbuf_usable_bytes_per_partition
+    best: _Timed | None = None
+    tried, failure = 0, None
+    for reorder, share in product((interleave, None), RESIDENT_SHARES):
+        if reorder is None and best is not None:
+            break
+        lowered = lower(
+            graph, core_for(target), options.autocast, int(usable * share), shared=shared
+        )
         if lowered.refused:
             return _Compiled(graph, lowered)
         tried += 1
+        program = lowered.program if reorder is None else reorder(lowered.program)
         try:
-            placement = place(lowered.program)
-        except CapacityError:
-            if best is None and share == RESIDENT_SHARES[-1]:
-                raise
+            placement = place(program)
+        except CapacityError as error:
+            failure = error
             continue
-        timing = TimingSimulator(target).run(lowered.program, collect=False)
-        if best is not None and timing.total_ps >= best[0].total_ps:
+        timing = TimingSimulator(target).run(program, collect=False)
+        if best is not None and timing.total_ps >= best.timing.total_ps:
             break
-        best = (timing, share, lowered, placement)
-    assert best is not None
-    timing, share, lowered, placement = best
-    schedule = schedule_record(timing, placement, tried, share)
-    records = (lowered.record, program_record(lowered.program), schedule)
-    return _Compiled(graph, lowered, placement, records)
+        best = _Timed(timing, share, replace(lowered, program=program), placement)
+    if best is None:
+        assert failure is not None
+        raise failure
+    schedule = schedule_record(best.timing, best.placement, tried, best.share)
+    records = (best.lowered.record, program_record(best.lowered.program), schedule)
+    return _Compiled(graph, best.lowered, best.placement, records)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Timed:
+    """A program with the time it takes and the share of SBUF offered to values."""
+
+    timing: TimingResult
+    share: float
+    lowered: Lowered
+    placement: Placement
 
 
 def _port(binding: Binding, stands_for: Mapping[Value, Value]) -> Port:

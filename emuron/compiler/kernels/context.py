@@ -24,6 +24,8 @@ Rows = tuple[Index, int]
 _Begun = TypeVar("_Begun")
 
 nisa: Any = isa  # its functions are made from the instruction classes
+_SHORT_LOOP = 16  # iterations up to which a loop is written out
+_MOST_COPIES = 64  # of the innermost body of nested loops written out
 _TILES_AHEAD = 2  # tiles begun before the oldest is finished
 _KEPT_BYTES = 48 * 1024  # a partition's bytes of transposed tiles kept for the next kernel
 _COLUMNS_READ = 4096  # of a row, at once, on their way to being transposed
@@ -156,6 +158,7 @@ class KernelContext:
         self._spread: dict[tuple[object, ...], NkiTensor] = {}
         self._filled: dict[tuple[object, ...], NkiTensor] = {}
         self._known: dict[tuple[object, ...], Placed] = {}  # constants by what they hold
+        self._copies = 1  # of what is being written, by loops written out around it
 
     def forget(self) -> None:
         """Drop cached tiles of values: the layer that follows finds others in their place."""
@@ -163,7 +166,19 @@ class KernelContext:
         self._spread.clear()
 
     def loop(self, trip: int, *, unroll: int = 1, name: str = "i") -> Iterator[Index]:
-        """Yield loop counters; tiles cached inside the body are forgotten after it."""
+        """Yield loop counters; tiles cached inside a recorded body are forgotten after it.
+
+        Short loops are written out, so that the engines' instructions can be interleaved.
+        """
+        if self._copies * trip <= _MOST_COPIES and trip <= _SHORT_LOOP:
+            self._copies *= max(1, trip)
+            yield from range(trip)
+            self._copies //= max(1, trip)
+            return
+        yield from self.recorded_loop(trip, unroll=unroll, name=name)
+
+    def recorded_loop(self, trip: int, *, unroll: int = 1, name: str = "i") -> Iterator[Index]:
+        """Yield loop counters of a loop that is never written out."""
         before = dict(self._transposed), dict(self._spread), dict(self._filled)
         yield from self.recorder.loop(trip, unroll=unroll, name=name)
         self._transposed, self._spread, self._filled = before

@@ -133,7 +133,7 @@ class _Lowering:
         before = dict(self.values)
         self.counts["layers written once"] += 1
         self.counts["layers run by loops"] += segment.count
-        for turn, index in enumerate(self.k.loop(segment.count, unroll=2, name="layer")):
+        for turn, index in enumerate(self.k.recorded_loop(segment.count, unroll=2, name="layer")):
             self.bound.index = index
             self.turns = segment.count if turn == 0 else 0
             self.k.forget()
