@@ -89,10 +89,10 @@ class CompiledModel:
 
         Raises CapacityError if the parameters alone exceed a core's device memory.
         """
-        chip = self.instance.chip
         graph = self.graph if self.tp == 1 else self.parts.graph
         self._check_parameters(graph)
-        return compile_optimized(graph, chip.core if self.tp == 1 else chip, self.options)
+        target = self.instance.chip.core if self.tp == 1 else self.instance
+        return compile_optimized(graph, target, self.options)
 
     def _check_parameters(self, graph: Graph) -> None:
         # Casts may halve them, so only what no cast could save is refused before it is compiled.
@@ -141,10 +141,10 @@ class CompiledModel:
     def _executed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self.tp == 1:
             return self.device.run(self.executable, inputs)
-        chip, options = self.instance.chip, self.options
+        target, options = self.instance, self.options
         return execute_ranks(
             self.parts,
-            lambda rank: compile_optimized(self.parts.of_rank(rank), chip, options),
+            lambda rank: compile_optimized(self.parts.of_rank(rank), target, options),
             lambda meet: Device(self.instance, meet=meet),
             inputs,
         )

@@ -22,7 +22,8 @@ from emuron.compiler.passes.partition import Part, partition
 from emuron.compiler.passes.records import graph_record, program_record, schedule_record
 from emuron.errors import CapacityError, UnsupportedOpError
 from emuron.hardware.catalog import core_for
-from emuron.hardware.chip import Chip, NeuronCore
+from emuron.hardware.chip import NeuronCore
+from emuron.hardware.instance import Instance
 from emuron.numerics.dtypes import DType
 from emuron.numerics.rounding import in_dtype
 from emuron.runtime.executable import DevicePart, Executable, Image, Port
@@ -73,19 +74,21 @@ def optimize(graph: Graph, passes: tuple[Callable[[Graph], Graph], ...] = PASSES
     return apply_passes(graph, passes)[0]
 
 
-def compile_graph(graph: Graph, target: NeuronCore | Chip, options: CompileOptions) -> Executable:
+def compile_graph(
+    graph: Graph, target: NeuronCore | Instance, options: CompileOptions
+) -> Executable:
     """Return the executable of a graph for one core: the passes, then `compile_optimized`."""
     return compile_optimized(optimize(graph), target, options)
 
 
 def compile_optimized(
-    graph: Graph, target: NeuronCore | Chip, options: CompileOptions
+    graph: Graph, target: NeuronCore | Instance, options: CompileOptions
 ) -> Executable:
     """Return the executable of a graph that went through the passes, for one core.
 
-    A rank's graph needs the chip with its links. Operators without a kernel run on the host between
-    programs; with `strict` the first one is refused with UnsupportedOpError. Raises CapacityError
-    if no placement fits.
+    A rank's graph needs the instance with its links. Operators without a kernel run on the host
+    between programs; with `strict` the first one is refused with UnsupportedOpError. Raises
+    CapacityError if no placement fits.
     """
     refused: dict[Node, str] = {}
     while True:
@@ -133,7 +136,7 @@ def _refusal(node: Node, why: str) -> UnsupportedOpError:
 
 
 def _programs(
-    parts: Sequence[Part], target: NeuronCore | Chip, options: CompileOptions
+    parts: Sequence[Part], target: NeuronCore | Instance, options: CompileOptions
 ) -> dict[Part, _Compiled]:
     """Return the program of each part on the device; parts that are equal share one."""
     keys = {part: _key(part.graph) for part in parts if not part.on_host}
@@ -194,7 +197,7 @@ def _values(graph: Graph) -> list[Value]:
 
 
 def _fastest(
-    graph: Graph, target: NeuronCore | Chip, options: CompileOptions, shared: bool
+    graph: Graph, target: NeuronCore | Instance, options: CompileOptions, shared: bool
 ) -> _Compiled:
     """Return the quickest program among those with different shares of resident values.
 

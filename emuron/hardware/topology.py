@@ -77,6 +77,20 @@ class Topology:
             total += min(apart, extent - apart) if self.wraps else apart
         return total
 
+    def gathering_steps(self, chips: int) -> int:
+        """Return the steps in which what each of the first `chips` has comes to all of them.
+
+        Along one axis after the other, each from chip to chip; 1 through switches.
+        """
+        self.coordinates(chips - 1)
+        if self.kind == "switched":
+            return int(chips > 1)
+        steps, inner = 0, self.chips
+        for extent in self.dims:
+            inner //= extent
+            steps += min(extent, -(-chips // inner)) - 1
+        return steps
+
     def server(self, chip: int) -> int:
         """Return the server (instance of an UltraServer) that `chip` is in."""
         self.coordinates(chip)

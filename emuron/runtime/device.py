@@ -137,7 +137,7 @@ class Device:
         if program not in self._timings:
             chip = self.instance.chip
             sharing = max(1, chip.cores // chip.hbm_stacks) if chip.hbm_stacks else chip.cores
-            self._timings[program] = TimingSimulator(chip, sharing=sharing).run(program)
+            self._timings[program] = TimingSimulator(self.instance, sharing=sharing).run(program)
         return self._timings[program]
 
     def work(self, executable: Executable) -> Work:

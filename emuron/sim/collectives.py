@@ -1,7 +1,8 @@
 """How long a collective takes: latency of its algorithm, and bytes over links and memory.
 
 The model: `hardware.md` §5 (algorithms by size, latencies a step) with the link and memory figures
-of the chip. Ranks are numbered chip by chip. All ranks are taken to arrive together.
+of the chip. Ranks are numbered chip by chip. All ranks are taken to arrive together. On an
+instance, whose links are known, rings go around the cores of a chip, then along each axis of chips.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from math import ceil, log2
 
 from emuron.hardware.chip import Chip
+from emuron.hardware.topology import Topology
 from emuron.isa.instruction import CollectiveCost
 
 # Reads and writes of each byte at a rank's memory: one each, and a second read where it is reduced.
@@ -17,9 +19,14 @@ _TOUCHES_REDUCING = 3
 _REDUCING = ("all_reduce", "reduce_scatter", "collective_permute_implicit_reduce")
 
 
-def duration_us(cost: CollectiveCost, chip: Chip, lnc: int) -> float:
-    """Return the time of a collective among ranks of `lnc` physical cores each."""
-    latency = 0.0 if cost.coalesced else _latency_us(cost, chip, lnc)
+def duration_us(
+    cost: CollectiveCost, chip: Chip, lnc: int, topology: Topology | None = None
+) -> float:
+    """Return the time of a collective among ranks of `lnc` physical cores each.
+
+    Without a `topology` all ranks are taken to be on one ring.
+    """
+    latency = 0.0 if cost.coalesced else _latency_us(cost, chip, lnc, topology)
     return latency + max(_memory_us(cost, chip, lnc), _link_us(cost, chip, lnc))
 
 
@@ -32,7 +39,7 @@ def _rounds(cost: CollectiveCost) -> int:
     return 2 if cost.kind == "all_reduce" else 1
 
 
-def _latency_us(cost: CollectiveCost, chip: Chip, lnc: int) -> float:
+def _latency_us(cost: CollectiveCost, chip: Chip, lnc: int, topology: Topology | None) -> float:
     """Return floor and hops of the algorithm that the size chooses."""
     spec = chip.collectives
     if cost.ranks == 1 or cost.kind.startswith("collective_permute"):
@@ -44,8 +51,16 @@ def _latency_us(cost: CollectiveCost, chip: Chip, lnc: int) -> float:
     elif "kangaring" in spec.algorithms:
         hops = cost.ranks / 2
     else:
-        hops = cost.ranks - 1
+        hops = _ring_hops(cost, chip, lnc, topology)
     return spec.floor_us + _rounds(cost) * hops * spec.ring_hop_us
+
+
+def _ring_hops(cost: CollectiveCost, chip: Chip, lnc: int, topology: Topology | None) -> int:
+    """Return the hops around the rings that all ranks' data take once."""
+    chips = _chips(cost, chip, lnc)
+    if topology is None or chips > topology.chips:
+        return cost.ranks - 1
+    return ceil(cost.ranks / chips) - 1 + topology.gathering_steps(chips)
 
 
 def _moved(cost: CollectiveCost, parts: int) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from emuron.errors import DeadlockError, UsageError
 from emuron.hardware.chip import Chip, NeuronCore
+from emuron.hardware.instance import Instance
 from emuron.isa.instruction import CollectiveCost, Cost
 from emuron.isa.meetings import CoreId
 from emuron.isa.program import Program
@@ -62,6 +63,8 @@ class TimingResult:
 class TimingSimulator:
     """Times programs on one core of a chip (or on a bare core, whose HBM is then no limit).
 
+    Collectives go over the links of an instance; of a chip alone, over one ring.
+
     `sharing` cores use one HBM stack and do the same, so that each gets its share. `numba` says
     whether to run compiled: "auto" goes over to it in long runs if numba is installed. With
     `skip`, iterations of loops that repeat the state of earlier ones are not executed; the result
@@ -70,7 +73,7 @@ class TimingSimulator:
 
     def __init__(
         self,
-        target: NeuronCore | Chip,
+        target: NeuronCore | Chip | Instance,
         *,
         sharing: int = 1,
         numba: Numba = "auto",
@@ -78,6 +81,9 @@ class TimingSimulator:
     ) -> None:
         if sharing < 1:
             raise UsageError(f"sharing is {sharing}; at least one core uses the memory")
+        self._topology = target.topology if isinstance(target, Instance) else None
+        if isinstance(target, Instance):
+            target = target.chip
         self.core = target.core if isinstance(target, Chip) else target
         self._chip = target if isinstance(target, Chip) else None
         self._numba = checked(numba)
@@ -139,7 +145,7 @@ class TimingSimulator:
         """Return the time of a collective among ranks of so many cores."""
         if self._chip is None:
             raise UsageError(f"{cost.kind} runs over the links of a chip: time it on a Chip.")
-        return round(duration_us(cost, self._chip, cores) * 1e6)
+        return round(duration_us(cost, self._chip, cores, self._topology) * 1e6)
 
     def _metadata(self, programs: Sequence[Program], count: int) -> dict[str, object]:
         """Return what the observers of a trace want to know besides its events."""

@@ -97,3 +97,22 @@ def test_an_impossible_topology_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         Topology(kind, chips, per_server)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chips", "of", "steps"),
+    [
+        ("ring", 12, 12, 11),
+        ("ring", 12, 4, 3),
+        ("chain", 6, 6, 5),
+        ("torus2d_4x4", 16, 16, 6),
+        ("torus2d_4x4", 16, 4, 3),
+        ("torus2d_4x4", 16, 8, 4),
+        ("torus2d_4x4", 16, 1, 0),
+        ("single", 1, 1, 0),
+    ],
+)
+def test_data_of_all_chips_go_along_one_axis_after_the_other(
+    kind: str, chips: int, of: int, steps: int
+) -> None:
+    assert Topology(kind, chips, chips).gathering_steps(of) == steps

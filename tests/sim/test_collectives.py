@@ -63,6 +63,25 @@ def test_rings_take_a_hop_for_each_rank_where_nothing_better_is_known():
     assert more == pytest.approx(2 * inf2.collectives.ring_hop_us)
 
 
+@pytest.mark.parametrize(
+    ("name", "ranks", "hops"),
+    [
+        ("inf2.48xlarge", 24, 1 + 11),  # two cores, a ring of 12 chips
+        ("inf2.48xlarge", 8, 1 + 3),
+        ("trn1.32xlarge", 32, 1 + 3 + 3),  # two cores, a torus of 4 x 4 chips
+        ("trn1.32xlarge", 8, 1 + 3),
+        ("trn1.32xlarge", 16, 1 + 1 + 3),
+        ("trn1.32xlarge", 2, 1),
+    ],
+)
+def test_rings_go_along_each_axis_of_an_instance(name: str, ranks: int, hops: int) -> None:
+    target = catalog.instance(name)
+    spec = target.chip.collectives
+    cost = CollectiveCost("all_reduce", 0, ranks)
+    found = duration_us(cost, target.chip, 1, target.topology)
+    assert found == pytest.approx(spec.floor_us + 2 * hops * spec.ring_hop_us)
+
+
 def test_a_bare_core_has_no_links_to_time():
     def kernel(x):
         y = nl.zeros(x.shape, x.dtype, buffer=nl.shared_hbm)

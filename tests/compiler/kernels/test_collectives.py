@@ -56,7 +56,7 @@ def test_ranks_that_execute_the_kernel_get_the_bits_of_evaluate(op: RankOp) -> N
     works = [
         partial(
             Device(target, meet=seat.meet).run,
-            compile_graph(graph, target.chip, CompileOptions(strict=True)),
+            compile_graph(graph, target, CompileOptions(strict=True)),
             {"x": operands()[seat.id.rank]},
         )
         for seat in team.seats.values()

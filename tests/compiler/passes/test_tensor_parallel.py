@@ -139,7 +139,7 @@ def test_executed_ranks_give_the_bits_of_evaluated_ranks(
     inputs = inputs_of(graph)
     found = execute_ranks(
         parts,
-        lambda rank: compile_graph(parts.of_rank(rank), INF2.chip, options),
+        lambda rank: compile_graph(parts.of_rank(rank), INF2, options),
         lambda meet: Device(INF2, meet=meet),
         inputs,
     )
@@ -150,7 +150,7 @@ def test_executed_ranks_give_the_bits_of_evaluated_ranks(
 
 def test_a_rank_of_a_decoder_is_timed_with_its_collectives(llama: Make) -> None:
     parts = partition(optimize(llama().decode_graph(1, 8)), 4)
-    executable = compile_graph(parts.graph, INF2.chip, CompileOptions())
+    executable = compile_graph(parts.graph, INF2, CompileOptions())
     timing = Device(INF2).time(executable)
     floor_ps = INF2.chip.collectives.floor_us * 1e6
     assert timing.busy_ps["collective"] > 5 * floor_ps
