@@ -24,6 +24,7 @@ from emuron.compiler.kernels.attention_rules import (
 )
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.linear import contract, on_partitions
+from emuron.compiler.kernels.turned import transpose_tile
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Affine, Index
 from emuron.nki.tensor import NkiTensor
@@ -282,7 +283,7 @@ class _Attention:
         rows, length = weights.shape
         shape = (min(128, length), -(-length // 128), rows)
         moved = self.k.sbuf(shape, self.rules.dtype, "weights")
-        self.k.transpose_tile(moved, weights, 0, rows)
+        transpose_tile(self.k, moved, weights, 0, rows)
         return moved
 
     def _finish(self, head: _Head) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from emuron.compiler.kernels import turned
 from emuron.compiler.kernels.view import LogicalView, Run, take
 from emuron.isa.affine import Affine, Index, base_of
 from emuron.isa.tensor import MemoryRegion, Tensor
@@ -28,7 +29,6 @@ _SHORT_LOOP = 16  # iterations up to which a loop is written out
 _MOST_COPIES = 64  # of the innermost body of nested loops written out
 _TILES_AHEAD = 2  # tiles begun before the oldest is finished
 _KEPT_BYTES = 48 * 1024  # a partition's bytes of transposed tiles kept for the next kernel
-_COLUMNS_READ = 4096  # of a row, at once, on their way to being transposed
 _FEW_ROWS = 16  # so few copies of a row are cheaper by DMA than through the Tensor engine
 
 
@@ -257,7 +257,9 @@ class KernelContext:
         rows = value.view.matrix().shape[0]
         starts = {0, rows // 128 * 128 if rows % 128 else max(0, rows - 128)}
         tiles = [(start, min(128, rows - start)) for start in starts]
-        if value.on_chip and any(value.pattern(t, (0, columns)) is None for t in tiles):
+        if not value.on_chip or turned.is_turned(value):
+            return value
+        if any(value.pattern(t, (0, columns)) is None for t in tiles):
             return self.spill(value)
         return value
 
@@ -265,12 +267,27 @@ class KernelContext:
         self, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int], name: str = ""
     ) -> NkiTensor:
         """Return an SBUF tile [rows, columns]: the value's own bytes on chip, else loaded."""
+        if turned.is_turned(value):
+            return turned.turned_rows(self, value, rows, columns)
         own = value.pattern(rows, columns)
         if own is not None and value.on_chip:
             return own
         tile = self.sbuf((rows[1], columns[1]), value.dtype, name)
         self.load(tile, self.spill(value), rows, columns)
         return tile
+
+    def taken(
+        self, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+    ) -> NkiTensor:
+        """Return what `read` does, as element-wise instructions take it.
+
+        Elements that repeat along the columns are there once, under a view with stride 0.
+        """
+        repeats = any(stride == 0 for _, stride in value.view.matrix().dims[1])
+        once = None
+        if repeats:
+            once = turned.stretched(self, self.spill(value), rows, columns)
+        return self.read(value, rows, columns) if once is None else once
 
     def load(
         self, tile: NkiTensor, source: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
@@ -395,7 +412,7 @@ class KernelContext:
         over the columns needs it. Kept for the next kernel that asks.
         """
         key = transposed_key(value, rows, dtype)
-        return self.kept(key, lambda: self._transpose(value, rows, dtype))
+        return self.kept(key, lambda: turned.transpose(self, value, rows, dtype))
 
     def kept(self, key: tuple[object, ...], make: Callable[[], NkiTensor]) -> NkiTensor:
         """Return the tile of a key, made if need be; those used last are kept within a budget."""
@@ -408,40 +425,6 @@ class KernelContext:
                 break
             self._transposed.pop(next(iter(self._transposed)))
         return found
-
-    def _transpose(self, value: Placed, rows: tuple[Index, int], dtype: DType) -> NkiTensor:
-        columns = value.view.matrix().shape[1]
-        blocks = -(-columns // 128)
-        made = self.sbuf((min(128, columns), blocks, rows[1]), dtype, "transposed")
-        for start, count in self.row_tiles(rows[1]):
-            for first in range(0, columns, _COLUMNS_READ):
-                width = min(_COLUMNS_READ, columns - first)
-                tile = self.read(value, (rows[0] + start, count), (first, width))
-                if tile.dtype != dtype:
-                    narrow = self.sbuf((count, width), dtype)
-                    nisa.tensor_copy(narrow, tile, engine="vector")
-                    tile = narrow
-                self.transpose_tile(made[:, first // 128 :], tile, start, count)
-        return made
-
-    def transpose_tile(self, made: NkiTensor, tile: NkiTensor, start: Index, count: int) -> None:
-        """Transpose a tile [count, columns] into made[:, :, start : start + count]."""
-        columns = prod(tile.shape[1:])
-        group = max(1, self.core.psum_bank_bytes // tile.dtype.itemsize // 128)
-        full = columns // 128
-        for first in range(0, full, group):
-            last = min(full, first + group)
-            stage = self.psum((128, last - first, count), tile.dtype)
-            for block in range(first, last):
-                piece = columns_of(tile, 128 * block, 128)
-                nisa.nc_transpose(stage[:, block - first], piece, engine="tensor")
-            self.evict(made[:, first:last, _span(start, count)], stage)
-        if columns % 128:
-            width = columns % 128
-            stage = self.psum((width, count), tile.dtype)
-            piece = columns_of(tile, 128 * full, width)
-            nisa.nc_transpose(stage, piece, engine="tensor")
-            self.evict(made[:width, full, _span(start, count)], stage)
 
 
 def transposed_key(value: Placed, rows: Rows, dtype: DType) -> tuple[object, ...]:
@@ -465,21 +448,3 @@ def _pieces(dim: tuple[Run, ...], rows: tuple[Index, int]) -> Iterator[tuple[Ind
 
 def _span(start: Index, count: int) -> slice:
     return slice(start, start + count)
-
-
-def columns_of(tile: NkiTensor, start: int, count: int) -> NkiTensor:
-    """Return columns [start, start + count) of a tile whose columns may be merged runs."""
-    if start == 0 and count == prod(tile.shape[1:]):
-        return tile
-    if tile.ndim == 2:
-        return tile[:, start : start + count]
-    runs = tuple(zip(tile.shape[1:], tile.strides[1:], strict=True))
-    found = take(runs, start, count)
-    assert found is not None
-    return NkiTensor(
-        tile.tensor,
-        (tile.shape[0], *[n for n, _ in found[1]]),
-        (tile.strides[0], *[s for _, s in found[1]]),
-        tile.offset + found[0],
-        tile.dtype,
-    )

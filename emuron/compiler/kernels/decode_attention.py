@@ -18,6 +18,7 @@ from emuron.compiler.kernels.attention_rules import (
 )
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.linear import on_partitions
+from emuron.compiler.kernels.turned import transpose_tile
 from emuron.compiler.kernels.view import LogicalView
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
@@ -148,7 +149,7 @@ class _Stacked:
         """Return weights · values of some heads, [rows, value size] in PSUM."""
         k, (rows, length), size = self.k, weights.shape, self.values.shape[3]
         moved = k.sbuf((min(128, length), -(-length // 128), rows), self.rules.dtype, "weights")
-        k.transpose_tile(moved, weights, 0, rows)
+        transpose_tile(k, moved, weights, 0, rows)
         product = k.psum((size, rows), float32)
         for place, head in enumerate(heads):
             values = self._read(self.values, head)

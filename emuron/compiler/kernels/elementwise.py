@@ -30,7 +30,7 @@ def activation(k: KernelContext, x: Placed, out: Placed, function: str) -> None:
     x = k.reachable(x, out.view.matrix().shape[1])
     for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
-        nisa.activation(target, function, k.read(x, rows, columns))
+        nisa.activation(target, function, k.taken(x, rows, columns))
         k.finish(target, out, rows, columns)
 
 
@@ -39,7 +39,7 @@ def reciprocal(k: KernelContext, x: Placed, out: Placed) -> None:
     x = k.reachable(x, out.view.matrix().shape[1])
     for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
-        nisa.reciprocal(target, k.read(x, rows, columns))
+        nisa.reciprocal(target, k.taken(x, rows, columns))
         k.finish(target, out, rows, columns)
 
 
@@ -48,7 +48,7 @@ def copy(k: KernelContext, x: Placed, out: Placed) -> None:
     x = k.reachable(x, out.view.matrix().shape[1])
     for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
-        nisa.tensor_copy(target, k.read(x, rows, columns), engine="vector")
+        nisa.tensor_copy(target, k.taken(x, rows, columns), engine="vector")
         k.finish(target, out, rows, columns)
 
 
@@ -61,7 +61,7 @@ def scalar(
     x = k.reachable(x, out.view.matrix().shape[1])
     for rows, columns in tiles(k, out, x):
         target = k.target(out, rows, columns)
-        nisa.tensor_scalar(target, k.read(x, rows, columns), op, number, reverse)
+        nisa.tensor_scalar(target, k.taken(x, rows, columns), op, number, reverse)
         k.finish(target, out, rows, columns)
 
 
@@ -85,7 +85,7 @@ def binary(k: KernelContext, x: Placed, y: Placed, op: str, out: Placed) -> None
     x, y = k.reachable(x, width), k.reachable(y, width)
     for rows, columns in tiles(k, out, x, y):
         target = k.target(out, rows, columns)
-        nisa.tensor_tensor(target, k.read(x, rows, columns), k.read(y, rows, columns), op)
+        nisa.tensor_tensor(target, k.taken(x, rows, columns), k.taken(y, rows, columns), op)
         k.finish(target, out, rows, columns)
 
 
@@ -98,11 +98,11 @@ def divide(k: KernelContext, x: Placed, y: Placed, out: Placed) -> None:
     for rows, columns in tiles(k, out, x, y):
         target = k.target(out, rows, columns)
         inverse = k.sbuf((rows[1], columns[1]), float32)
-        nisa.reciprocal(inverse, k.read(y, rows, columns))
+        nisa.reciprocal(inverse, k.taken(y, rows, columns))
         if x.immediate is not None:
             nisa.tensor_scalar(target, inverse, "multiply", x.immediate)
         else:
-            nisa.tensor_tensor(target, k.read(x, rows, columns), inverse, "multiply")
+            nisa.tensor_tensor(target, k.taken(x, rows, columns), inverse, "multiply")
         k.finish(target, out, rows, columns)
 
 
@@ -112,9 +112,9 @@ def select(k: KernelContext, condition: Placed, x: Placed, y: Placed, out: Place
     condition, x, y = (k.reachable(k.materialize(v), width) for v in (condition, x, y))
     for rows, columns in tiles(k, out, condition, x, y):
         target = k.target(out, rows, columns)
-        nisa.tensor_copy(target, k.read(y, rows, columns), engine="vector")
+        nisa.tensor_copy(target, k.taken(y, rows, columns), engine="vector")
         seen = k.read(condition, rows, columns)
-        nisa.tensor_copy_predicated(target, k.read(x, rows, columns), seen.view(uint8))
+        nisa.tensor_copy_predicated(target, k.taken(x, rows, columns), seen.view(uint8))
         k.finish(target, out, rows, columns)
 
 

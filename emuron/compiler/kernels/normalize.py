@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from emuron.compiler.kernels import folding
-from emuron.compiler.kernels.context import KernelContext, Placed, Rows, columns_of, nisa
+from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
+from emuron.compiler.kernels.turned import columns_of
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
 

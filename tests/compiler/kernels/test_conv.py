@@ -55,6 +55,25 @@ def _up(b: GraphBuilder, x: Value) -> Value:
     return b.conv_transpose(x, _weight(b, "w", x.shape[1], 9, 4, 4), stride=2, padding=1)
 
 
+def _tokens(b: GraphBuilder, x: Value) -> Value:
+    """An image seen as rows of channels: normed, multiplied, added and seen as an image again."""
+    n, c, h, w = x.shape
+    image = b.conv(x, _weight(b, "w", c, c, 1, 1))
+    rows = b.reshape(b.permute(image, 0, 2, 3, 1), n, h * w, c)
+    normed = b.layer_norm(rows, _weight(b, "scale", c), _weight(b, "b", c), epsilon=1e-5)
+    rows = b.add(b.linear(normed, _weight(b, "square", c, c)), rows)
+    back = b.permute(b.reshape(rows, n, h, w, c), 0, 3, 1, 2)
+    return b.add(b.conv(back, _weight(b, "last", c, c, 1, 1)), image)
+
+
+def _shifted(b: GraphBuilder, x: Value) -> Value:
+    """A shift of each channel of each image, as time embeddings are added."""
+    y = b.conv(x, _weight(b, "w", x.shape[1], x.shape[1], 3, 3), padding=1)
+    shift = b.reduce("mean", x, (2, 3), keepdims=True)
+    normed = b.group_norm(b.add(y, shift), groups=2, epsilon=1e-5)
+    return b.mul(b.silu(normed), shift)
+
+
 def _graph(build: Build, shape: tuple[int, ...]) -> Graph:
     b = GraphBuilder("layers")
     b.output("y", build(b, b.input("x", TensorType(shape, float32))))
@@ -78,6 +97,9 @@ CASES = [
     pytest.param(_residual, (1, 64, 8, 8), id="residual"),
     pytest.param(_residual, (6, 40, 5, 5), id="residual-in-a-batch"),
     pytest.param(_depthwise, (1, 136, 7, 6), id="depthwise"),
+    pytest.param(_tokens, (1, 40, 6, 8), id="rows-of-channels"),
+    pytest.param(_tokens, (2, 136, 3, 5), id="rows-of-channels-in-a-batch"),
+    pytest.param(_shifted, (2, 136, 6, 5), id="shifted-channels"),
     pytest.param(_up, (1, 12, 5, 4), id="transposed"),
 ]
 

@@ -1,0 +1,155 @@
+"""Tiles of values that lie otherwise than a kernel reads them: transposed, or stretched."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from emuron.compiler.kernels.view import LogicalView, take
+from emuron.isa.affine import Index
+from emuron.nki import isa
+from emuron.nki.tensor import NkiTensor
+from emuron.numerics.dtypes import DType
+
+if TYPE_CHECKING:
+    from emuron.compiler.kernels.context import KernelContext, Placed
+
+nisa: Any = isa  # its functions are made from the instruction classes
+_PARTITIONS = 128
+_COLUMNS_READ = 4096  # of a row, at once, on their way to being transposed
+_LEAST_REPEATS = 4  # of an element, from which it is loaded once
+
+
+def is_turned(value: Placed) -> bool:
+    """Tell whether a value on chip is a matrix whose columns are the rows of its base.
+
+    So lie the pixels of an image whose channels are on partitions, seen as rows of channels.
+    """
+    if not value.on_chip or value.columns < 1:
+        return False
+    rows, columns = value.view.matrix().dims
+    base = LogicalView.dense((value.rows, value.columns)).permute((1, 0)).matrix()
+    return (rows, columns) == base.dims and value.view.offset == 0 and value.columns > 1
+
+
+def turned_rows(
+    k: KernelContext, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+) -> NkiTensor:
+    """Return rows of a turned value as [rows, columns], by transposes on the Tensor engine."""
+    first, count = columns
+    assert isinstance(first, int)
+    tile = k.sbuf((rows[1], count), value.dtype, "turned")
+    begin = first
+    while begin < first + count:
+        block, partition = divmod(begin, _PARTITIONS)
+        width = min(_PARTITIONS - partition, first + count - begin)
+        source = value.storage[partition : partition + width, block, _span(rows)]
+        stage = k.psum((rows[1], width), value.dtype)
+        nisa.nc_transpose(stage, source, engine="tensor")
+        k.evict(tile[:, begin - first : begin - first + width], stage)
+        begin += width
+    return tile
+
+
+def turned_columns(
+    k: KernelContext, value: Placed, rows: tuple[Index, int], dtype: DType
+) -> NkiTensor:
+    """Return rows of a turned value with their columns on partitions: its own bytes, or a copy."""
+    own = value.storage[:, :, _span(rows)]
+    if value.dtype == dtype:
+        return own
+    tile = k.sbuf(own.shape, dtype, "transposed")
+    last = value.rows % _PARTITIONS
+    for block in range(own.shape[1]):
+        count = last if last and block == own.shape[1] - 1 else own.shape[0]
+        nisa.tensor_copy(tile[:count, block], own[:count, block], engine="vector")
+    return tile
+
+
+def _span(rows: tuple[Index, int]) -> slice:
+    return slice(rows[0], rows[0] + rows[1])
+
+
+def stretched(
+    k: KernelContext, source: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+) -> NkiTensor | None:
+    """Return a tile of a value in HBM that repeats elements along its columns, loaded once each.
+
+    None where it does not repeat them, or too seldom.
+    """
+    pattern = source.pattern(rows, columns)
+    if pattern is None:
+        return None
+    runs = list(zip(pattern.shape[1:], pattern.strides[1:], strict=True))
+    kept = tuple(1 if stride == 0 else count for count, stride in runs)
+    if pattern.size < _LEAST_REPEATS * pattern.shape[0] * prod(kept):
+        return None
+    shape = (pattern.shape[0], *kept)
+    tile = k.sbuf(shape, source.dtype, "once")
+    once = NkiTensor(pattern.tensor, shape, pattern.strides, pattern.offset, pattern.dtype)
+    nisa.dma_copy(tile, once)
+    strides = tuple(
+        0 if run[1] == 0 else stride for run, stride in zip(runs, tile.strides[1:], strict=True)
+    )
+    return NkiTensor(
+        tile.tensor, pattern.shape, (tile.strides[0], *strides), tile.offset, tile.dtype
+    )
+
+
+def transpose(k: KernelContext, value: Placed, rows: tuple[Index, int], dtype: DType) -> NkiTensor:
+    """Return rows of a matrix with their columns on partitions: [128, blocks, rows]."""
+    if is_turned(value):
+        return turned_columns(k, value, rows, dtype)
+    columns = value.view.matrix().shape[1]
+    blocks = -(-columns // 128)
+    made = k.sbuf((min(128, columns), blocks, rows[1]), dtype, "transposed")
+    for start, count in k.row_tiles(rows[1]):
+        for first in range(0, columns, _COLUMNS_READ):
+            width = min(_COLUMNS_READ, columns - first)
+            tile = k.read(value, (rows[0] + start, count), (first, width))
+            if tile.dtype != dtype:
+                narrow = k.sbuf((count, width), dtype)
+                nisa.tensor_copy(narrow, tile, engine="vector")
+                tile = narrow
+            transpose_tile(k, made[:, first // 128 :], tile, start, count)
+    return made
+
+
+def transpose_tile(
+    k: KernelContext, made: NkiTensor, tile: NkiTensor, start: Index, count: int
+) -> None:
+    """Transpose a tile [count, columns] into made[:, :, start : start + count]."""
+    columns = prod(tile.shape[1:])
+    group = max(1, k.core.psum_bank_bytes // tile.dtype.itemsize // 128)
+    full = columns // 128
+    for first in range(0, full, group):
+        last = min(full, first + group)
+        stage = k.psum((128, last - first, count), tile.dtype)
+        for block in range(first, last):
+            piece = columns_of(tile, 128 * block, 128)
+            nisa.nc_transpose(stage[:, block - first], piece, engine="tensor")
+        k.evict(made[:, first:last, _span((start, count))], stage)
+    if columns % 128:
+        width = columns % 128
+        stage = k.psum((width, count), tile.dtype)
+        piece = columns_of(tile, 128 * full, width)
+        nisa.nc_transpose(stage, piece, engine="tensor")
+        k.evict(made[:width, full, _span((start, count))], stage)
+
+
+def columns_of(tile: NkiTensor, start: int, count: int) -> NkiTensor:
+    """Return columns [start, start + count) of a tile whose columns may be merged runs."""
+    if start == 0 and count == prod(tile.shape[1:]):
+        return tile
+    if tile.ndim == 2:
+        return tile[:, start : start + count]
+    runs = tuple(zip(tile.shape[1:], tile.strides[1:], strict=True))
+    found = take(runs, start, count)
+    assert found is not None
+    return NkiTensor(
+        tile.tensor,
+        (tile.shape[0], *[n for n, _ in found[1]]),
+        (tile.strides[0], *[s for _, s in found[1]]),
+        tile.offset + found[0],
+        tile.dtype,
+    )
