@@ -12,7 +12,7 @@ from emuron.compiler.frontends.onnx_operand import Operand
 from emuron.compiler.graph import Value
 from emuron.errors import ModelFileError, UnsupportedOpError
 
-MOST_TRIPS = 4096
+MOST_TRIPS = 2048
 """Steps of a loop that are written out one after another."""
 
 
@@ -31,8 +31,7 @@ def _loop(c: Call) -> list[Operand | Value]:
     rows: list[list[Operand]] = []
     step = 0
     while condition and step < trips:
-        if step >= MOST_TRIPS:
-            raise UnsupportedOpError(f"Loop of more than {MOST_TRIPS} steps")
+        check_trips(c, step + 1)
         bound = [_known(np.array(step, np.int64)), _known(np.array(True)), *carried]
         found = c.body(body, bound)
         condition = _truth(c, found[0])
@@ -41,6 +40,12 @@ def _loop(c: Call) -> list[Operand | Value]:
         step += 1
     stacked = len(body.output) - 1 - len(carried)
     return [*carried, *(_stacked(c, [row[i] for row in rows], 0) for i in range(stacked))]
+
+
+def check_trips(c: Call, steps: int) -> None:
+    """Raise UnsupportedOpError for more steps than are written out one after another."""
+    if steps > MOST_TRIPS:
+        raise UnsupportedOpError(f"{c.kind} of more than {MOST_TRIPS} steps, which it unrolls")
 
 
 def _known(array: np.ndarray) -> Operand:
@@ -85,8 +90,7 @@ def _scan(c: Call) -> list[Operand | Value]:
     ]
     backwards = c.attribute("scan_input_directions") or (0,) * count
     steps = read[0].shape[axes[0]]
-    if steps > MOST_TRIPS:
-        raise UnsupportedOpError(f"Scan of more than {MOST_TRIPS} steps")
+    check_trips(c, steps)
     rows: list[list[Operand]] = []
     for step in range(steps):
         places = [steps - 1 - step if b else step for b in backwards]

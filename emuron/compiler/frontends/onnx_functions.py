@@ -9,7 +9,7 @@ from typing import Any
 
 from emuron.compiler.frontends.onnx_operand import Operand
 from emuron.compiler.frontends.onnx_read import opsets_of, plain_domain
-from emuron.errors import missing_extra
+from emuron.errors import ModelFileError, missing_extra
 
 try:
     import onnx
@@ -83,6 +83,31 @@ def is_read_as_in(kind: str, opset: int, newer: int) -> bool:
             for n, a in old.attributes.items()
         )
     )
+
+
+def check_attributes(node: Any, opset: int) -> None:
+    """Raise ModelFileError for an attribute of another type than the operator's definition says."""
+    expected = _attribute_types(node.op_type, opset, plain_domain(node.domain))
+    for entry in node.attribute:
+        wanted = expected.get(entry.name, entry.type)
+        if entry.type != wanted:
+            raise ModelFileError(
+                f"its attribute {entry.name!r} is of type {_type_name(entry.type)}, and must be "
+                f"{_type_name(wanted)}"
+            )
+
+
+def _type_name(number: int) -> str:
+    return str(onnx.AttributeProto.AttributeType.Name(number))
+
+
+@cache
+def _attribute_types(kind: str, opset: int, domain: str) -> Mapping[str, int]:
+    try:
+        schema = onnx.defs.get_schema(kind, opset, domain)
+    except onnx.defs.SchemaError:
+        return {}
+    return {name: int(a.type.value) for name, a in schema.attributes.items()}
 
 
 def _content(

@@ -26,7 +26,13 @@ from emuron.compiler.frontends import (
 from emuron.compiler.frontends.onnx_call import TABLE, Call, NotWholeError, UnknownDataError
 from emuron.compiler.frontends.onnx_fold import fold, is_foldable
 from emuron.compiler.frontends.onnx_frame import Frame, attributes_of
-from emuron.compiler.frontends.onnx_functions import Body, body_of, is_read_as_in, local_functions
+from emuron.compiler.frontends.onnx_functions import (
+    Body,
+    body_of,
+    check_attributes,
+    is_read_as_in,
+    local_functions,
+)
 from emuron.compiler.frontends.onnx_names import described, scope_of
 from emuron.compiler.frontends.onnx_operand import MOST_VALUE_BYTES, Operand, OperandStore
 from emuron.compiler.frontends.onnx_read import (
@@ -57,7 +63,7 @@ MODULES = (
 )
 """Where the handlers of the table stand."""
 
-MOST_NODES = 50_000
+MOST_NODES = 20_000
 """Nodes of a model after functions are expanded and loops unrolled."""
 
 MOST_DEPTH = 40
@@ -193,6 +199,7 @@ class GraphImporter:
                 f"{kind} had another form in operator set {opset} than in {FULL_OPSET}; convert "
                 "the model with onnx.version_converter.convert_version"
             )
+        check_attributes(node, opset)
         known = self._folded(node, kind, operands)
         return known or self._written(node, kind, frame, operands)
 

@@ -81,11 +81,13 @@ class OperandStore:
         return operand.value
 
     def _made(self, operand: Operand) -> Value:
-        data = operand.data
-        if data is not None and _has_equal_halves(data):
-            return self._doubled(operand, np.split(data, 2, -1)[0])
+        if _may_be_angles(operand) and (data := operand.data) is not None:
+            first, second = np.split(data, 2, -1)
+            if (first == second).all() and not (first == first.flat[0]).all():
+                return self._doubled(operand, first)
         if operand.is_weight:
             return self.weight(operand)
+        data = operand.data
         if data is None:
             raise UnsupportedOpError(f"{operand.name!r} is neither known nor computed")
         type = type_of(operand.element, operand.shape, f"tensor {operand.name!r}")
@@ -133,15 +135,14 @@ class OperandStore:
         return tuple(dict.fromkeys(v.name for v in self.b.inputs_behind(operand.value)))
 
 
-def _has_equal_halves(array: np.ndarray) -> bool:
-    """Whether numbers stand twice in the last dimension, as the angles of rotary embeddings do.
+def _may_be_angles(operand: Operand) -> bool:
+    """Whether a table [1 ..., positions, angles] may be that of rotary embeddings.
 
-    Matrices are weights, whose halves may be equal by chance.
+    Theirs hold every angle twice, for the two halves of a head.
     """
-    if array.ndim < 3 or array.dtype.kind in "iub" or not array.size or array.shape[-1] % 2:
-        return False
-    first, second = np.split(array, 2, -1)
-    return bool((first == second).all()) and not bool((first == first.flat[0]).all())
+    *ones, positions, angles = operand.shape if len(operand.shape) > 2 else (0, 0, 0)
+    floats = type_of(operand.element, (), operand.name).dtype.is_float
+    return floats and set(ones) == {1} and positions * angles > 0 and angles % 2 == 0
 
 
 def _itself(array: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emuron.compiler.frontends.onnx_call import Call, NotWholeError, onnx_op
+from emuron.compiler.frontends.onnx_flow import check_trips
 from emuron.compiler.graph import Value
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -93,6 +94,7 @@ def _simple(
 ) -> Sequence[Value]:
     """Return h = tanh(x weight_ih + h weight_hh + biases) step by step: all, and the last."""
     steps, batch, _ = x.shape
+    check_trips(c, steps)
     inputs = c.b.matmul(x, _spread(c, weights[0], steps))
     for bias in weights[2:]:
         inputs = c.b.add(inputs, bias)

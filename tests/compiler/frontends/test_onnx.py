@@ -265,7 +265,7 @@ def test_functions_that_double_at_each_level_are_refused():
     ]
     call = node("Level0", "x", "y", domain="own")
     source = model([call], [value("x", [3])], [value("y", None)], functions=functions)
-    with pytest.raises(UnsupportedOpError, match="more than 50000 nodes"):
+    with pytest.raises(UnsupportedOpError, match="more than 20000 nodes"):
         to_graph(source)
 
 
