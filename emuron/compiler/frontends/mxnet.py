@@ -89,8 +89,11 @@ class _Import:
         self.weights = {nodes[i[0]]["name"] for n in nodes for i in n["inputs"][_WEIGHT_SLOTS:]}
 
     def run(self) -> Graph:
-        for node in self.model.nodes:
-            if node["op"] == "null":
+        needed = self._needed()
+        for place, node in enumerate(self.model.nodes):
+            if place not in needed:
+                self.results.append([])
+            elif node["op"] == "null":
                 self.results.append([self._variable(node)])
             else:
                 self.results.append(self._node(node))
@@ -101,6 +104,14 @@ class _Import:
                 raise ModelFileError(f"{self.model.path}: output {number} is a bare variable")
             self.b.output(label, value)
         return recognize(self.b.finish())
+
+    def _needed(self) -> set[int]:
+        """Return the nodes that the outputs depend on."""
+        needed = {place for place, _ in self.model.heads}
+        for place in reversed(range(len(self.model.nodes))):
+            if place in needed:
+                needed.update(source for source, _ in self.model.nodes[place]["inputs"])
+        return needed
 
     def _variable(self, node: dict[str, Any]) -> Operand:
         name = node["name"]

@@ -15,7 +15,7 @@ _FUNCTIONS = (
     "cosh erf exp expm1 floor log log1p negative:neg reciprocal relu rint:round rsqrt sigmoid sign "
     "sin sinh sqrt tan tanh"
 )
-_BINARY = "add sub:sub mul div mod:rem power:pow maximum:max minimum:min"
+_BINARY = "add sub mul div mod power:pow maximum:max minimum:min"
 _RELATIONS = "equal:eq not_equal:ne lesser:lt lesser_equal:le greater:gt greater_equal:ge"
 _ALIASES = {
     "add": ("broadcast_plus", "_plus", "_Plus", "_grad_add"),
@@ -49,7 +49,7 @@ _SCALARS = {
     "_PowerScalar": ("pow", False),
     "__pow_scalar__": ("pow", False),
     "_rpower_scalar": ("pow", True),
-    "_mod_scalar": ("rem", False),
+    "_mod_scalar": ("mod", False),
     "_maximum_scalar": ("max", False),
     "_minimum_scalar": ("min", False),
     "_equal_scalar": ("eq", False),

@@ -126,4 +126,6 @@ class _Reader:
         if length > _MOST_NAME_BYTES:
             raise self.fail(f"a name claims {length} bytes")
         data = self.file.read(length)
+        if len(data) < length:
+            raise self.fail(f"ends at byte {self.size}, in the middle of a name")
         return data.decode("utf-8", "replace").removeprefix("arg:").removeprefix("aux:")

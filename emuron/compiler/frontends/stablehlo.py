@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emuron.compiler.frontends import stablehlo_control as _control
 from emuron.compiler.frontends import stablehlo_ops as _ops
 from emuron.compiler.frontends.known_values import KnownValues, narrow, narrowed
 from emuron.compiler.frontends.stablehlo_call import TABLE, Call
@@ -31,7 +32,7 @@ try:
 except ImportError as error:
     raise missing_extra(error, "Reading StableHLO") or error from error
 
-MODULES = (_ops,)
+MODULES = (_control, _ops)
 """Where the handlers of the table stand: importing them fills it."""
 
 _BYTECODE = b"ML\xefR"
@@ -84,8 +85,12 @@ class StableHloModel:
         return to_graph(self.module, name=self.name)
 
 
-def load(path: str | Path) -> StableHloModel:
-    """Open a file of StableHLO (text or bytecode) or of `jax.export`; ModelFileError if neither."""
+def load(path: str | Path, *, weights: bool = True) -> StableHloModel:
+    """Open a file of StableHLO (text or bytecode) or of `jax.export`.
+
+    Its weights are inputs or constants, so that `weights` changes nothing. Raises ModelFileError
+    for a file that is neither.
+    """
     file = Path(path)
     try:
         size = file.stat().st_size

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from emuron.compiler.frontends import tensorflow_blocks as _blocks
 from emuron.compiler.frontends import tensorflow_control as _control
 from emuron.compiler.frontends import tensorflow_math as _math
 from emuron.compiler.frontends import tensorflow_moves as _moves
@@ -25,7 +26,7 @@ from emuron.compiler.graph import Value
 from emuron.compiler.ops import GraphBuilder
 from emuron.errors import EmuronError, ModelFileError, UnsupportedOpError
 
-MODULES = (_control, _math, _moves, _nn)
+MODULES = (_blocks, _control, _math, _moves, _nn)
 """Where the handlers of the table stand: importing them fills it."""
 
 MOST_CALLS = 64

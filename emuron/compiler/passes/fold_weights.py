@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from emuron.compiler.graph import Graph, Node, Op, Parameter, TensorType, Value
 from emuron.compiler.ops.contraction import Linear
-from emuron.compiler.ops.shaping import Permute, Reshape, Slice
+from emuron.compiler.ops.shaping import Broadcast, Permute, Reshape, Slice
 from emuron.compiler.passes.clean import drop_dead_nodes
 from emuron.compiler.passes.matching import Matching, Pattern
 
@@ -135,15 +136,41 @@ def _bias(match: Matching, node: Node) -> Value | None:
         found = match.maker(match.through(product, "reshape"), "linear")
         if found is None or len(found.inputs) > 2 or not product.shape:
             continue
-        if found.outputs[0].shape[-1] != product.shape[-1]:
-            continue
-        bias = match.vector(node, spread)
+        bias = _bias_vector(match, node, product, spread, found.outputs[0].shape[-1])
         if bias is None or bias not in match.parameters:
             continue
         if bias.type.dtype == found.outputs[0].type.dtype:
             made = match.emit(node, Linear(), *found.inputs, bias)
             return match.reshape(node, made, *product.shape)
     return None
+
+
+def _bias_vector(
+    match: Matching, node: Node, product: Value, spread: Value, outputs: int
+) -> Value | None:
+    """Return the vector that `spread` adds to each row, also where rows are split into heads."""
+    if product.shape[-1] == outputs:
+        return match.vector(node, spread)
+    copied = match.maker(spread, "broadcast")
+    source = copied.inputs[0] if copied is not None else spread
+    if copied is None or not isinstance(copied.op, Broadcast) or source.type.elements != outputs:
+        return None
+    ranks = len(copied.op.dims)
+    aligned = copied.op.dims == tuple(range(product.type.rank - ranks, product.type.rank))
+    whole = [n for n in source.shape if n != 1] == _trailing(product.shape, outputs)
+    if not aligned or not whole or not isinstance(match, _Folding):
+        return None
+    return match.weight(source, Reshape((outputs,)))
+
+
+def _trailing(shape: tuple[int, ...], elements: int) -> list[int]:
+    """Return the last sizes of a shape that hold so many elements, without 1s; [] if none do."""
+    sizes: list[int] = []
+    for size in reversed(shape):
+        if prod(sizes) >= elements:
+            break
+        sizes.insert(0, size)
+    return [n for n in sizes if n != 1] if prod(sizes) == elements else []
 
 
 _PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(

@@ -179,28 +179,34 @@ def biased_layer_norm(match: Matching, node: Node) -> Value | None:
 def spread_layer_norm(match: Matching, node: Node) -> Value | None:
     """Match x * s + (bias - mean(x) * s), s = r * weight, as batch normalisation is written."""
     for left, right in _operand_orders(node):
-        product, offset = match.maker(left, "mul"), match.maker(right, "sub")
+        product, offset = match.maker(left, "mul"), match.maker(right, "sub", "add")
         if product is None or offset is None:
-            continue
-        bias = match.vector(node, offset.inputs[0])
-        shift = match.maker(match.through(offset.inputs[1], *_UNIT), "mul")
-        if bias is None or shift is None:
             continue
         for x, scale in _operand_orders(product):
             found = _normalizer(match, node, scale, x)
-            if found is None or found[1] is None or not _is_shift(match, shift, x, scale):
-                continue
-            return match.emit(node, LayerNorm(found[0]), x, found[1], bias)
+            bias = _bias_of_shift(match, node, offset, x, scale) if found is not None else None
+            if found is not None and found[1] is not None and bias is not None:
+                return match.emit(node, LayerNorm(found[0]), x, found[1], bias)
     return None
 
 
-def _is_shift(match: Matching, shift: Node, x: Value, scale: Value) -> bool:
-    """Tell whether a product is mean(x) * scale."""
-    behind = match.through(scale, *_UNIT)
-    return any(
-        _mean_of(match, mean, x) is x and match.through(other, *_UNIT) is behind
-        for mean, other in _operand_orders(shift)
-    )
+def _bias_of_shift(
+    match: Matching, node: Node, offset: Node, x: Value, scale: Value
+) -> Value | None:
+    """Return the bias if a sum is bias - mean(x) * scale, or bias + -mean(x) * scale."""
+    for bias, shift in _operand_orders(offset):
+        product = match.maker(match.through(shift, *_UNIT), "mul")
+        if product is None:
+            continue
+        for mean, other in _operand_orders(product):
+            if match.through(other, *_UNIT) is not match.through(scale, *_UNIT):
+                continue
+            turned = match.maker(match.through(mean, *_UNIT), "neg")
+            middle = mean if turned is None else turned.inputs[0]
+            negative = (turned is not None) != (offset.op.name == "sub")
+            if negative and _mean_of(match, middle, x) is x:
+                return match.vector(node, bias)
+    return None
 
 
 # Softmax
