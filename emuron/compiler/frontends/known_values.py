@@ -75,7 +75,7 @@ class KnownValues:
         parameters = tuple(p for v, p in self._long.items() if v in used)
         graph = Graph("constant", (), parameters, tuple(nodes), (value,), ("value",))
         try:
-            return Evaluator(graph).run({})["value"]
+            return np.asarray(Evaluator(graph).run({})["value"])
         except EmuronError:
             return None
 
