@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf, prod
 
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa
 from emuron.compiler.kernels.movement import dense, move
 from emuron.compiler.kernels.view import LogicalView
-from emuron.errors import UnsupportedOpError
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32, uint32
 
 _COLUMNS = 4096  # of a row on chip at once
 _EIGHT = 8  # values that one search instruction finds
+_SEARCHED = 8192  # of a row at once, so that it fits on chip with what is left of it
 
 
 def along_last(k: KernelContext, x: Placed, axis: int) -> Placed:
@@ -83,39 +84,84 @@ def _first_place(
 def topk(
     k: KernelContext, x: Placed, count: int, largest: bool, values: Placed, places: Placed
 ) -> None:
-    """Write the `count` extremes of each row and their places, eight at a time."""
+    """Write the `count` extremes of each row and their places, eight at a time.
+
+    A long row is searched piece by piece, then what its pieces gave.
+    """
     length = x.shape[-1]
     rows = k.reachable(along_last(k, x, len(x.shape) - 1), length)
-    if length > k.core.limits.max8_max:
-        raise UnsupportedOpError(
-            f"topk has a kernel for rows of up to {k.core.limits.max8_max}, not {length}"
-        )
     targets = [v.seen_as(LogicalView.dense((rows.shape[0], count))) for v in (values, places)]
-    width = max(length, k.core.limits.max8_min)
-    groups = -(-count // _EIGHT)
+    pieces = -(-length // _SEARCHED)
+    width = -(-length // pieces)
+    sign = 1.0 if largest else -1.0
     for row in k.row_tiles(rows.shape[0], rows, *targets):
-        shape = (row[1], width)
-        data = k.sbuf(shape, float32, "data")
-        if width > length:
-            nisa.memset(data, -inf)
-        tile = k.read(rows, row, (0, length))
-        nisa.tensor_scalar(data[:, :length], tile, "multiply", 1.0 if largest else -1.0)
-        found = k.sbuf((row[1], groups * _EIGHT), float32, "found")
-        at = k.sbuf((row[1], groups * _EIGHT), uint32, "at")
-        for group in range(groups):
-            part = slice(group * _EIGHT, (group + 1) * _EIGHT)
-            nisa.max8(found[:, part], data)
-            nisa.nc_find_index8(at[:, part], data, found[:, part])
-            if group + 1 < groups:
-                rest = k.sbuf(shape, float32, "data")
-                nisa.nc_match_replace8(rest, data, found[:, part], -inf)
-                data = rest
+        found: list[_Found] = []
+        for start in range(0, length, width):
+            part = (start, min(width, length - start))
+            found.append(_search(k, _signed(k, rows, row, part, sign), count, start))
+        best = found[0] if pieces == 1 else _merged(k, found, count)
         written = [k.target(t, row, (0, count)) for t in targets]
-        sign = 1.0 if largest else -1.0
-        nisa.tensor_scalar(written[0], found[:, :count], "multiply", sign)
-        nisa.tensor_copy(written[1], at[:, :count], engine="vector")
+        nisa.tensor_scalar(written[0], best.values[:, :count], "multiply", sign)
+        nisa.tensor_copy(written[1], best.places[:, :count], engine="vector")
         for tile, target in zip(written, targets, strict=True):
             k.finish(tile, target, row, (0, count))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The largest numbers of rows and their places, [rows, a multiple of eight]."""
+
+    values: NkiTensor
+    places: NkiTensor
+
+
+def _signed(
+    k: KernelContext, rows: Placed, row: Rows, part: tuple[int, int], sign: float
+) -> NkiTensor:
+    """Return columns of rows times ±1, as many as a search takes at least."""
+    width = max(part[1], k.core.limits.max8_min)
+    data = k.sbuf((row[1], width), float32, "data")
+    if width > part[1]:
+        nisa.memset(data, -inf)
+    nisa.tensor_scalar(data[:, : part[1]], k.read(rows, row, part), "multiply", sign)
+    return data
+
+
+def _search(k: KernelContext, data: NkiTensor, count: int, start: int) -> _Found:
+    """Return the largest of each row and their places, counted from `start`."""
+    groups, rows = -(-count // _EIGHT), data.shape[0]
+    values = k.sbuf((rows, groups * _EIGHT), float32, "found")
+    at, places = (k.sbuf(values.shape, t, "at") for t in (uint32, float32))
+    for group in range(groups):
+        part = slice(group * _EIGHT, (group + 1) * _EIGHT)
+        nisa.max8(values[:, part], data)
+        nisa.nc_find_index8(at[:, part], data, values[:, part])
+        if group + 1 < groups:
+            rest = k.sbuf(tuple(data.shape), float32, "data")
+            nisa.nc_match_replace8(rest, data, values[:, part], -inf)
+            data = rest
+    nisa.tensor_scalar(places, at, "add", float(start))
+    return _Found(values, places)
+
+
+def _merged(k: KernelContext, found: list[_Found], count: int) -> _Found:
+    """Return the largest among what the pieces of rows gave, with their places in the rows."""
+    rows, each = found[0].values.shape
+    values, places = (k.sbuf((rows, len(found) * each), float32, "found") for _ in range(2))
+    for number, piece in enumerate(found):
+        part = slice(number * each, (number + 1) * each)
+        nisa.tensor_copy(values[:, part], piece.values, engine="vector")
+        nisa.tensor_copy(places[:, part], piece.places, engine="vector")
+    best = _search(k, values, count, 0)
+    chosen = k.sbuf(tuple(best.places.shape), float32, "places")
+    numbers = k.places(values.shape[1])[:rows]
+    for number in range(count):
+        column = slice(number, number + 1)
+        alone = k.sbuf(tuple(values.shape), float32, "chosen")
+        at = best.places[:, column]
+        nisa.scalar_tensor_tensor(alone, numbers, "equal", at, "multiply", places)
+        nisa.tensor_reduce(chosen[:, column], "add", alone, 1)
+    return _Found(best.values, chosen)
 
 
 def running(k: KernelContext, x: Placed, op: str, axis: int, reverse: bool, out: Placed) -> None:

@@ -76,3 +76,12 @@ def test_equal_values_come_in_the_order_of_their_places() -> None:
     executed, evaluated = both(lambda b, x: b.topk(x, 11)[1], x)
     expected = [[1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 0]]
     assert executed.tolist() == evaluated.tolist() == expected
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_the_largest_of_a_vocabulary_are_found_piece_by_piece(largest: bool) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.integers(-300, 300, (2, 20_000)).astype(np.float32)  # with many equal ones
+    for output in (0, 1):
+        found = both(lambda b, x, i=output: b.topk(x, 12, largest=largest)[i], x)
+        np.testing.assert_array_equal(*found)
