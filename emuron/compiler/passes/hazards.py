@@ -75,12 +75,18 @@ def hazards(program: Program, block: Block) -> list[set[int]]:
     past: dict[int, _Past] = {}
     after: list[set[int]] = []
     last_stateful = -1
+    shared = _shared_accumulators(program, block)
+    last_reduced: dict[str, int] = {}
     for row in range(len(block)):
         needed: set[int] = set()
         mnemonic = program.forms[block.form[row]].mnemonic
         if any(word in mnemonic for word in _STATEFUL):
             needed |= {last_stateful} - {-1}
             last_stateful = row
+        accumulator = _accumulator(program, block, row)
+        if accumulator in shared:
+            needed |= {last_reduced[accumulator]} if accumulator in last_reduced else set()
+            last_reduced[accumulator] = row
         found = list(uses(program, block, row))
         for use in found:
             _look_back(past.setdefault(use.tensor, _Past()), use, needed)
@@ -89,6 +95,21 @@ def hazards(program: Program, block: Block) -> list[set[int]]:
         needed.discard(row)
         after.append(needed)
     return after
+
+
+def _accumulator(program: Program, block: Block, row: int) -> str:
+    """Return the engine whose accumulator registers an instruction works on, or nothing."""
+    return getattr(program.forms[block.form[row]].example, "accumulator", None) or ""
+
+
+def _shared_accumulators(program: Program, block: Block) -> set[str]:
+    """Return the engines whose accumulators hand a sum from one instruction to another."""
+    found = set()
+    for row in range(len(block)):
+        command = getattr(program.forms[block.form[row]].example, "reduce_cmd", "idle")
+        if command not in ("idle", "reset_reduce"):
+            found.add(_accumulator(program, block, row))
+    return found - {""}
 
 
 def _look_back(past: _Past, use: Use, needed: set[int]) -> None:
@@ -119,9 +140,15 @@ def _box(tensor: Tensor, form: Form, name: str, offset: int, moves: bool) -> Box
     size = pattern.dtype.itemsize
     dims = list(zip(pattern.shape, pattern.strides, strict=True))
     if not on_chip:
-        reach = sum((count - 1) * stride for count, stride in dims)
-        return Box(0, 1, offset * size, (offset + reach + 1) * size)
+        first, last = _reach(dims)
+        return Box(0, 1, (offset + first) * size, (offset + last + 1) * size)
     row = max(1, tensor.partition_bytes // size)
     partition, start = divmod(offset, row)
-    reach = sum((count - 1) * stride for count, stride in dims[1:])
-    return Box(partition, partition + dims[0][0], start * size, (start + reach + 1) * size)
+    first, last = _reach(dims[1:])
+    return Box(partition, partition + dims[0][0], (start + first) * size, (start + last + 1) * size)
+
+
+def _reach(dims: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the lowest and the highest element of a pattern, counted from its offset."""
+    steps = [(count - 1) * stride for count, stride in dims]
+    return sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)

@@ -72,6 +72,37 @@ def test_each_step_of_a_chain_waits_for_the_one_before() -> None:
     assert hazards(program, block) == [set(), set(), {0}, {2}, {1}, {4}]
 
 
+def test_a_sum_over_several_instructions_is_not_broken_by_another_one() -> None:
+    """Both work on the Scalar engine's accumulator, which no operand shows."""
+    recorder = Recorder(CORE, "sums")
+    with recorder.active():
+        x, total = (
+            NkiTensor(recorder.tensor((128, n), float32, MemoryRegion.sbuf)) for n in (64, 1)
+        )
+        isa.memset(x, 1.0)
+        for command in ("reset_reduce", "reset_reduce", "reduce"):
+            made = NkiTensor(recorder.tensor((128, 64), float32, MemoryRegion.sbuf))
+            isa.activation(made, "exp", x, reduce_op="add", reduce_cmd=command, bias=0.0, scale=1.0)
+        isa.tensor_copy(total, x[:, :1])
+    program = recorder.program.freeze()
+    (block,) = (block for block, _ in program.leaves())
+    assert hazards(program, block)[1:4] == [{0}, {0, 1}, {0, 2}]
+
+
+def test_what_is_read_backwards_is_written_before() -> None:
+    recorder = Recorder(CORE, "backwards")
+    with recorder.active():
+        rows = NkiTensor(recorder.tensor((4, 8), float32, MemoryRegion.private_hbm))
+        tile = NkiTensor(recorder.tensor((4, 8), float32, MemoryRegion.sbuf))
+        isa.memset(tile, 1.0)
+        isa.dma_copy(rows, tile)
+        last = NkiTensor(rows.tensor, (4, 8), (-8, -1), 31, float32)
+        isa.dma_copy(tile, last)
+    program = recorder.program.freeze()
+    (block,) = (block for block, _ in program.leaves())
+    assert 1 in hazards(program, block)[2]
+
+
 def test_every_instruction_stays_behind_those_it_must_wait_for(written: Program) -> None:
     made = interleave(written)
     for (before, _), (after, _) in zip(written.leaves(), made.leaves(), strict=True):
