@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +180,27 @@ def test_an_artifact_keeps_its_options_and_its_target(emuron, folder, tmp_path: 
     refused(emuron("run", path, "--batch", 2), 2, "batch", "compile the model again")
     wrong = emuron("run", path, "--on", "trn1.2xlarge")
     refused(wrong, 1, "compiled for inf2.xlarge", "trn1.2xlarge", "emuron compile MODEL --on")
+
+
+_WITHOUT_FRAMEWORKS = """
+import runpy, sys
+for name in ("torch", "jax", "jaxlib", "transformers", "tensorflow"):
+    sys.modules[name] = None  # importing it fails
+runpy.run_module("emuron", run_name="__main__")
+"""
+
+
+@pytest.mark.onnx
+def test_an_onnx_file_runs_without_any_framework(tmp_path):
+    pytest.importorskip("onnx")
+    from tests.journeys.fixtures import onnx_models
+
+    path = tmp_path / "encoder.onnx"
+    path.write_bytes(onnx_models.encoder().SerializeToString())
+    command = [sys.executable, "-c", _WITHOUT_FRAMEWORKS, "run", path, "--on", "inf2.xlarge"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model"] == "encoder"
+    assert found["latency_ms"] > 0
+    assert all(c["cosine"] > 0.999 for c in found["comparisons"])

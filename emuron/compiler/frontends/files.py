@@ -20,6 +20,9 @@ _READERS = (
 )
 """Modules here whose `load(path, weights=)` reads a file, by how its name ends."""
 
+_PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+"""Endings of what Python's pickle wrote: opening it can run any code."""
+
 
 def open_path(path: str | Path, *, weights: bool = True, dtype: DType | str | None = None) -> Model:
     """Open a model's file or folder; without `weights` its graphs are made of shapes alone.
@@ -47,6 +50,12 @@ def _reader(path: Path) -> str | None:
     if path.is_dir():
         return None
     found = next((name for ending, name in _READERS if path.name.endswith(ending)), None)
+    if path.suffix in _PICKLED:
+        raise ModelFileError(
+            f"{path} is a pickle by its ending, which can run any code when opened and is not "
+            "read. Export the program (torch.export.save, torch.onnx.export), or save the model's "
+            "folder as safetensors: model.save_pretrained(folder)"
+        )
     if found is None:
         endings = ", ".join(ending for ending, _ in _READERS)
         raise ModelFileError(

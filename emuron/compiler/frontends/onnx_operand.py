@@ -51,8 +51,9 @@ class Operand:
     @property
     def is_weight(self) -> bool:
         """Whether it stands in a file and is long enough to be left there."""
-        floats = type_of(self.element, (), self.name).dtype.is_float
-        few = _FEWEST_WEIGHT_ELEMENTS if floats else MOST_CONSTANT_ELEMENTS + 1
+        dtype = type_of(self.element, (), self.name).dtype
+        learnt = dtype.is_float or (dtype.is_integer and dtype.itemsize == 1)
+        few = _FEWEST_WEIGHT_ELEMENTS if learnt else MOST_CONSTANT_ELEMENTS + 1
         return self.is_stored and math.prod(self.shape) >= few
 
     @property

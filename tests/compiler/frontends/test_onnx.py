@@ -328,3 +328,82 @@ def test_text_is_refused():
     source = model([node("Identity", "x", "y")], [value("x", [3], T.STRING)], [value("y", None)])
     with pytest.raises(UnsupportedOpError, match=r"input 'x' .* is of type STRING"):
         to_graph(source)
+
+
+def test_branches_nested_without_end_are_refused():
+    inner = helper.make_graph([node("Relu", "x", "r")], "g", [], [value("r", [3])])
+    for _ in range(120):
+        branch = node("If", "yes", "r", then_branch=inner, else_branch=inner)
+        inner = helper.make_graph([branch], "g", [], [value("r", [3])])
+        if inner.ByteSize() > 1 << 20:
+            break
+    source = model(
+        [node("If", "yes", "r", then_branch=inner, else_branch=inner)],
+        [value("x", [3])],
+        [value("r", None)],
+        [tensor("yes", np.array(True))],
+    )
+    assert to_graph(source).nodes[0].op.name == "relu"
+    deep = _nested(300)
+    with pytest.raises((ModelFileError, UnsupportedOpError), match=r"parse|deep"):
+        to_graph(deep)
+
+
+def _nested(depth: int) -> bytes:
+    """Return the bytes of a model whose branches are nested: field 5 of a node, 6 of its graph."""
+
+    def field(number: int, content: bytes) -> bytes:
+        size, length = len(content), b""
+        while size > 127:
+            length += bytes([size & 127 | 128])
+            size >>= 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+    graph = b""
+    for _ in range(depth):
+        graph = field(1, field(5, field(6, graph)))
+    return field(7, graph)
+
+
+def test_quantised_layers_give_what_the_reference_gives():
+    random = np.random.default_rng(0)
+    weight = random.integers(-100, 100, (4, 6)).astype(np.int8)
+    weights = [
+        tensor("w", weight),
+        tensor("ws", random.uniform(0.01, 0.02, 6).astype(np.float32)),
+        tensor("wz", np.zeros(6, np.int8)),
+        tensor("xs", np.float32(0.05)),
+        tensor("xz", np.uint8(120)),
+    ]
+    nodes = [
+        node("QuantizeLinear", "x xs xz", "xq"),
+        node("DequantizeLinear", "xq xs xz", "xd"),
+        node("DequantizeLinear", "w ws wz", "wd", axis=1),
+        node("MatMul", "xd wd", "y"),
+        node("DynamicQuantizeLinear", "y", "yq ys yz"),
+        node("MatMulInteger", "yq v yz", "i"),
+        node("Cast", "i", "f", to=FLOAT),
+        node("Mul", "f ys", "z"),
+    ]
+    weights.append(tensor("v", random.integers(-100, 100, (6, 3)).astype(np.int8)))
+    source = model(nodes, [value("x", [3, 4])], [value("y", None), value("z", None)], weights)
+    expected = onnx.reference.ReferenceEvaluator(source).run(None, {"x": X})
+    graph = to_graph(source)
+    assert {str(p.type.dtype) for p in graph.parameters if p.type.rank == 2} == {"int8"}
+    for found, wanted in zip(run(graph, X), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-5)
+
+
+def test_a_loop_of_known_steps_is_unrolled():
+    body = helper.make_graph(
+        [node("Add", "h x", "sum"), node("Identity", "go", "on"), node("Identity", "sum", "row")],
+        "body",
+        [value("step", [], T.INT64), value("go", [], T.BOOL), value("h", [3, 4])],
+        [value("on", [], T.BOOL), value("sum", [3, 4]), value("row", [3, 4])],
+    )
+    weights = [tensor("steps", np.array(3)), tensor("yes", np.array(True))]
+    call = node("Loop", "steps yes x", "last rows", body=body)
+    outputs = [value("last", None), value("rows", None)]
+    last, rows = run(to_graph(model([call], [value("x", [3, 4])], outputs, weights)), X)
+    np.testing.assert_array_equal(last, 4 * X)
+    np.testing.assert_array_equal(rows, np.stack([2 * X, 3 * X, 4 * X]))
