@@ -36,7 +36,8 @@ FAMILIES = ("encoder", "vision", "multimodal", "diffusion", "speech")
 _SEQUENCES = ("encoder",)
 """Families whose rows must state a sequence length."""
 
-_NO_SEQUENCE = 128  # of families whose graphs do not depend on it
+_TEXT_TOKENS = 77
+"""Tokens of the texts beside images where a row states none: the context of CLIP's text model."""
 
 _Works = tuple[tuple[Work, int], ...]  # of each part of a model, and how often it runs
 
@@ -145,7 +146,7 @@ def _shape(row: Measurement, model: str) -> tuple[int, int]:
     missing = " and ".join(name for name, size in needs.items() if size is None)
     if missing or row.batch is None:
         raise UsageError(f"no {missing} stated")
-    return row.batch, row.sequence or _NO_SEQUENCE
+    return row.batch, row.sequence or _TEXT_TOKENS
 
 
 def _compile(wanted: _Configuration, target: Instance) -> _Works:
