@@ -96,7 +96,7 @@ def test_a_configuration_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> No
         ({"cores": 3}, "3 cores stated, but inf2.xlarge has 2"),
         ({"tensor_parallel": 8}, "tensor parallelism over 8 cores is not modelled yet"),
         ({"run_mode": "Model Pipeline"}, "run mode 'Model Pipeline' is not modelled"),
-        ({"model": "resnet50", "task": "Image Classification"}, "task: Image Classification"),
+        ({"model": "alexnet", "task": "Image Classification"}, "task: Image Classification"),
         ({"model": "Llama-2-7b"}, "llama-2-7b, a decoder model, has no latency_p50 to predict"),
         ({"batch": None}, "no batch stated"),
         ({"batch": None, "sequence": None}, "no batch and sequence length stated"),
