@@ -17,6 +17,7 @@ class HostSpec:
 
     framework_launch_us: float  # from the framework's call to the device's start
     sync_launch_us: float  # a launch that waits for the one before, in a serving loop
+    prompt_us: float  # of a batch of prompts, before their graph and after it
     op_launch_us: float  # to call one operator that the host computes
     op_gflop_per_s: float  # of an operator on one thread of the host
     op_gb_per_s: float  # memory that an operator reads and writes on one thread

@@ -19,7 +19,8 @@ _S_PER_US = 1e-6
 class CompiledSteps:
     """A `TimeGraph`: the program of one of `tp` ranks for the sizes asked for, and its host.
 
-    The host waits for every step before it launches the next (`sync_launch_us` of the instance).
+    The host waits for every step before it launches the next (`sync_launch_us` of the instance);
+    prompts take it `prompt_us` more.
     Weights are not read.
     """
 
@@ -31,8 +32,10 @@ class CompiledSteps:
     def __call__(self, kind: StepKind, batch: int, tokens: int, context: int) -> float:
         """Return the seconds of one step; raises UnsupportedOpError, CapacityError."""
         latency = self.compiled(kind, batch, tokens, context).latency
-        waiting_us = self.instance.host.sync_launch_us - latency.launch_us
-        return (latency.total_us + waiting_us) * _S_PER_US
+        host = self.instance.host
+        waiting_us = host.sync_launch_us - latency.launch_us
+        prompt_us = host.prompt_us if kind == "prefill" and context == 0 else 0.0
+        return (latency.total_us + waiting_us + prompt_us) * _S_PER_US
 
     def compiled(self, kind: StepKind, batch: int, tokens: int, context: int) -> CompiledModel:
         """Return the model compiled for the sizes of a step."""

@@ -49,3 +49,10 @@ def test_several_cores_are_timed_with_their_collectives(tiny_llama: Path) -> Non
     # Two layers with two all-reduces each, of a model far too small to gain by four cores.
     floor_s = 2 * 2 * inf2.chip.collectives.floor_us / 1e6
     assert four("decode", 1, 1, 64) - one("decode", 1, 1, 64) > floor_s / 2
+
+
+def test_prompts_take_the_host_their_share_and_tokens_do_not(steps: CompiledSteps) -> None:
+    prompt_s = INF2.host.prompt_us / 1e6
+    launch_s = INF2.host.sync_launch_us / 1e6
+    assert prompt_s + launch_s < steps("prefill", 1, 128, 0) < prompt_s + launch_s + 2e-3
+    assert steps("decode", 1, 1, 128) < launch_s + 2e-3
