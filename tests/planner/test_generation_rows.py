@@ -75,7 +75,7 @@ def test_one_token_takes_the_time_of_the_prompt() -> None:
         ({"dtype": "int3"}, "model dtype 'int3' is not understood"),
         ({"tensor_parallel": 25}, "24 logical cores"),
         ({"model": "BERT (bert-base-uncased)"}, "has no tpot_p50 to predict"),
-        ({"model": "opt-66b"}, "no native decoder"),
+        ({"model": "mamba-130m"}, "no native decoder"),
         ({"unit": "hours"}, "unit 'hours' of tpot_p50 is unknown"),
         ({"run_mode": "Model Pipeline"}, "run mode 'Model Pipeline' of a decoder"),
     ],
