@@ -20,6 +20,7 @@ from emuron.compiler.passes.interleave import interleave
 from emuron.compiler.passes.lower import Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
 from emuron.compiler.passes.records import graph_record, program_record, schedule_record
+from emuron.compiler.passes.widen_attention import widen_attention
 from emuron.errors import CapacityError, UnsupportedOpError
 from emuron.hardware.catalog import core_for
 from emuron.hardware.chip import NeuronCore
@@ -32,6 +33,7 @@ from emuron.sim.timing import TimingResult, TimingSimulator
 from emuron.trace.pass_record import PassRecord
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    widen_attention,
     expand_composites,
     fold_batch_norm,
     drop_dead_nodes,

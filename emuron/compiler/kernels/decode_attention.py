@@ -24,7 +24,9 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
 
 _ROWS = 128
-_FEW_QUERIES = 16  # rows of a head; with more, a head alone fills enough partitions (assumed)
+FEW_QUERIES = 16
+"""Rows of a head that are stacked; with more, a head alone fills enough partitions (assumed)."""
+
 _KEYS = 512  # whose scores are finished together: a PSUM bank of float32
 
 
@@ -35,7 +37,7 @@ def stacks(
     if rules.window or rules.softcap or keys.shape[2] > KEPT_KEYS:
         return False
     heads, sizes = q.shape[0] * keys.shape[1], (q.shape[3], values.shape[3])
-    return mask is None and heads > 1 and q.shape[2] <= _FEW_QUERIES and max(sizes) <= _ROWS
+    return mask is None and heads > 1 and q.shape[2] <= FEW_QUERIES and max(sizes) <= _ROWS
 
 
 def stacked_attention(

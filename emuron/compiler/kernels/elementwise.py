@@ -113,8 +113,12 @@ def select(k: KernelContext, condition: Placed, x: Placed, y: Placed, out: Place
     for rows, columns in tiles(k, out, condition, x, y):
         target = k.target(out, rows, columns)
         nisa.tensor_copy(target, k.taken(y, rows, columns), engine="vector")
-        seen = k.read(condition, rows, columns)
-        nisa.tensor_copy_predicated(target, k.taken(x, rows, columns), seen.view(uint8))
+        seen, chosen = k.read(condition, rows, columns), k.taken(x, rows, columns)
+        if chosen.dtype != target.dtype:  # a predicated copy does not convert
+            converted = k.sbuf(chosen.shape, target.dtype, "chosen")
+            nisa.tensor_copy(converted, chosen, engine="vector")
+            chosen = converted
+        nisa.tensor_copy_predicated(target, chosen, seen.view(uint8))
         k.finish(target, out, rows, columns)
 
 

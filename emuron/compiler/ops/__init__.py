@@ -4,5 +4,15 @@
 from emuron.compiler.ops.builder import GraphBuilder
 from emuron.compiler.ops.context import Autocast, EvalContext, Example
 from emuron.compiler.ops.registry import OPS, find_op, op
+from emuron.compiler.ops.wide_attention import WideAttention
 
-__all__ = ["OPS", "Autocast", "EvalContext", "Example", "GraphBuilder", "find_op", "op"]
+__all__ = [
+    "OPS",
+    "Autocast",
+    "EvalContext",
+    "Example",
+    "GraphBuilder",
+    "WideAttention",
+    "find_op",
+    "op",
+]

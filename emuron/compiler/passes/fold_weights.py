@@ -72,8 +72,10 @@ def _without_inverses(chain: list[Op]) -> tuple[Op, ...]:
     """Return a chain of views without transposes that undo each other."""
     kept: list[Op] = []
     for op in chain:
-        if kept and isinstance(op, Permute) and isinstance(kept[-1], Permute):
-            axes = tuple(kept.pop().attributes()["axes"][a] for a in op.axes)  # type: ignore[index]
+        before = kept[-1] if kept else None
+        if isinstance(op, Permute) and isinstance(before, Permute):
+            kept.pop()
+            axes = tuple(before.axes[a] for a in op.axes)
             if axes != tuple(range(len(axes))):
                 kept.append(Permute(axes))
         else:

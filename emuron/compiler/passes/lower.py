@@ -13,6 +13,7 @@ import numpy as np
 from emuron.compiler.graph import Block, Graph, Node, Value
 from emuron.compiler.kernels import elementwise, movement
 from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.decode_attention import FEW_QUERIES
 from emuron.compiler.kernels.images import by_channel
 from emuron.compiler.ops import Autocast
 from emuron.compiler.passes.bindings import Binding, Bindings
@@ -336,7 +337,7 @@ class _Lowering:
 PIECEWISE = frozenset(
     {
         *("argreduce", "bitcast", "cumulative", "dynamic_slice", "gather_along", "gather_nd"),
-        *("pad", "reshape", "reverse", "scatter_nd", "slice", "topk"),
+        *("iota", "pad", "reshape", "reverse", "scatter_nd", "slice", "topk"),
     }
 )
 """Operators that write their results piece by piece, from any row on, as only DMA to HBM can."""
@@ -358,7 +359,7 @@ def _tiles_start_legally(node: Node, shape: tuple[int, ...]) -> bool:
     if op not in ("attention", "matmul") or len(shape) < 3:
         return True
     length, entries = shape[-2], shape[0] if op == "attention" else prod(shape[:-2])
-    if op == "attention" and length == 1:
+    if op == "attention" and length <= FEW_QUERIES:
         return False
     return entries == 1 or length % 128 == 0 or length in (32, 64)
 

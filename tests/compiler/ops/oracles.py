@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -126,6 +127,11 @@ def _attention(op, q, k, v, *optional):
         shares = _softmax_row(scores)[: len(seen)]  # the sink has no value
         out[b, h, i] = shares @ v[b, h // per_group, seen]
     return out
+
+
+def _wide_attention(op, *operands):
+    plain = SimpleNamespace(**op.attributes(), window=0, softcap=0.0, sinks=False)
+    return _attention(plain, *operands)
 
 
 REDUCTIONS = {
@@ -358,6 +364,7 @@ ORACLES = {
     "matmul": lambda op, x, y: np.einsum("...mk,...kn->...mn", x, y),
     "rope": _rope,
     "attention": _attention,
+    "wide_attention": _wide_attention,
     "reshape": lambda op, x: np.array(list(x.flat)).reshape(op.shape),
     "permute": lambda op, x: np.einsum(x, list(range(x.ndim)), list(op.axes)),
     "slice": lambda op, x: x[
