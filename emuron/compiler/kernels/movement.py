@@ -107,12 +107,20 @@ def replace_slices(
     out: Placed,
 ) -> None:
     """Write x with slices of update at out[…, index[i], …]; in place if out is x's memory."""
-    target = out if not out.on_chip else k.hbm(out.shape, out.dtype, "scattered", "temporary")
-    if x.storage.tensor is not target.storage.tensor:
-        move(k, x, target)
+    target = in_hbm(k, x, out)
     write_rows(k, update, index, axis, batched, target)
     if target is not out:
         move(k, target, out)
+
+
+def in_hbm(k: KernelContext, x: Placed, out: Placed) -> Placed:
+    """Return x dense in HBM, to be written to: out's own memory if it lies there, else a copy."""
+    target = out
+    if out.on_chip or not out.view.is_dense or prod(out.shape) != out.storage.size:
+        target = k.hbm(out.shape, out.dtype, "rewritten", "temporary")
+    if x.storage.tensor is not target.storage.tensor:
+        move(k, x, target)
+    return target
 
 
 def constant(k: KernelContext, values: tuple[float, ...], out: Placed) -> None:

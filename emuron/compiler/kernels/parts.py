@@ -9,7 +9,7 @@ import numpy as np
 
 from emuron.compiler.kernels import elementwise
 from emuron.compiler.kernels.context import KernelContext, Placed, nisa
-from emuron.compiler.kernels.movement import dense, move
+from emuron.compiler.kernels.movement import dense, in_hbm, move
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32, int32
 
@@ -88,16 +88,16 @@ def dynamic_slice(k: KernelContext, x: Placed, start: Placed, out: Placed) -> No
 def dynamic_update_slice(
     k: KernelContext, x: Placed, update: Placed, start: Placed, out: Placed
 ) -> None:
-    """Write x, then update at a start that is data."""
-    target = k.hbm(x.shape, x.dtype, "updated", "temporary")
-    move(k, x, target)
+    """Write x, then update at a start that is data; in place if out is x's memory."""
+    target = in_hbm(k, x, out)
     base = _clamped_start(k, x.shape, update.shape, start)
     source = dense(k, update)
     columns = source.view.matrix().shape[1]
     for first, row, count in _tiles(update.shape):
         tile = k.read(source, (row, count), (0, columns), "update")
         nisa.dma_copy(_window(target.storage, x.shape, base, first, (count, columns)), tile)
-    move(k, target, out)
+    if target is not out:
+        move(k, target, out)
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], int, int]]:

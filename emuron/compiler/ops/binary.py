@@ -160,7 +160,10 @@ class Pow(Binary):
 
 @dataclass(frozen=True, slots=True)
 class Relation(Op):
-    """z = 1 where x and y compare so, else 0; NaN compares as in IEEE 754."""
+    """z = 1 where x and y compare so, else 0; NaN compares as in IEEE 754.
+
+    Integers beyond 2**24 in magnitude are compared as the nearest float32.
+    """
 
     alu: ClassVar[str] = ""
 

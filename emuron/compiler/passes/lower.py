@@ -294,7 +294,7 @@ class _Lowering:
         if value in self.targets:
             return _fresh(self.targets[value])
         alias = self.aliases.get(value)
-        if alias is not None and node.op.name == "scatter" and node.inputs[0] is alias:
+        if alias is not None and self._may_overwrite(node, alias):
             placed = self._operand(node, 0)
             self.bound.take_over(value, alias)
             return placed
@@ -303,6 +303,11 @@ class _Lowering:
         operands = [self.values[v] for v in node.inputs if v in self.values]
         layout = layout_for(nodes, value.shape, operands)
         return self._new(value, value.name, layout, _tiles_start_legally(last, value.shape))
+
+    def _may_overwrite(self, node: Node, value: Value) -> bool:
+        """Tell whether a node may write to its first operand: no later one reads it."""
+        last = self.residency.last_use(value) <= self.position[node]
+        return node.op.name in IN_PLACE and node.inputs[0] is value and last
 
     def _new(self, value: Value, name: str, layout: Layout, reachable: bool = True) -> Placed:
         """Return a new value in SBUF if the budget allows and it is `reachable`, else in HBM."""
@@ -334,10 +339,14 @@ class _Lowering:
             self.residency.give_back(self.spent.pop(value))
 
 
+IN_PLACE = frozenset({"scatter", "dynamic_update_slice"})
+"""Operators that write to their first operand's memory where an output takes it over."""
+
 PIECEWISE = frozenset(
     {
-        *("argreduce", "bitcast", "cumulative", "dynamic_slice", "gather_along", "gather_nd"),
-        *("iota", "pad", "reshape", "reverse", "scatter_nd", "slice", "topk"),
+        *("argreduce", "bitcast", "cumulative", "dynamic_slice", "dynamic_update_slice"),
+        *("gather_along", "gather_nd", "iota", "pad", "reshape", "reverse", "scatter_nd"),
+        *("slice", "topk"),
     }
 )
 """Operators that write their results piece by piece, from any row on, as only DMA to HBM can."""

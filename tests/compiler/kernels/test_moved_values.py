@@ -85,3 +85,24 @@ def test_the_largest_of_a_vocabulary_are_found_piece_by_piece(largest: bool) -> 
     for output in (0, 1):
         found = both(lambda b, x, i=output: b.topk(x, 12, largest=largest)[i], x)
         np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("read_later", [False, True])
+def test_a_window_of_a_cache_is_written_in_place(read_later: bool) -> None:
+    """What reads the cache after the write still finds the old one."""
+    b = GraphBuilder("cache")
+    cache, new = (b.input(n, TensorType((s, 6), float32)) for n, s in (("cache", 300), ("new", 2)))
+    start = b.input("start", TensorType((2,), int32))
+    updated = b.dynamic_update_slice(cache, new, start)
+    if read_later:
+        b.output("old", b.silu(cache))
+    b.output("cache", updated, alias=cache)
+    graph, target = b.finish(), instance("trn2.3xlarge")
+    rng = np.random.default_rng(2)
+    inputs = {v.name: rng.standard_normal(v.shape).astype(np.float32) for v in graph.inputs[:2]}
+    inputs["start"] = np.array([297, 0], np.int32)
+    executable = compile_graph(graph, target.chip.core, CompileOptions(Autocast(), strict=True))
+    expected = Evaluator(graph).run(inputs)
+    found = Device(target).run(executable, inputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
