@@ -43,6 +43,7 @@ from emuron.compiler.frontends.onnx_read import (
     plain_domain,
     stored,
 )
+from emuron.compiler.frontends.onnx_refused import refusal
 from emuron.compiler.frontends.onnx_types import dtype_of
 from emuron.compiler.graph import TensorType, Value
 from emuron.compiler.ops import GraphBuilder
@@ -211,7 +212,7 @@ class GraphImporter:
         call = Call(self.store, kind, attributes_of(node), operands, tuple(node.output), body_with)
         try:
             if kind not in TABLE:
-                raise NotWholeError(f"the ONNX front end does not know the operator {kind}")
+                raise NotWholeError(refusal(kind))
             return self._operands(call, TABLE[kind](call))
         except NotWholeError:
             body = body_of(node, frame.opsets, operands)

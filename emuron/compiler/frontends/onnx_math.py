@@ -218,6 +218,36 @@ def _elu(c: Call) -> Value:
     return c.b.select(c.b.compare("lt", x, 0), below, x)
 
 
+@onnx_op("HardSigmoid", "HardSwish")
+def _hard_sigmoid(c: Call) -> Value:
+    x, swish = c.x(), c.kind == "HardSwish"
+    slope = 1 / 6 if swish else c.attribute("alpha", 0.2)
+    shift = 0.5 if swish else c.attribute("beta", 0.5)
+    gate = c.b.clamp(c.b.add(c.b.mul(x, slope), shift), 0, 1)
+    return c.b.mul(x, gate) if swish else gate
+
+
+@onnx_op("Selu")
+def _selu(c: Call) -> Value:
+    x = c.x()
+    alpha = c.attribute("alpha", 1.6732631921768188)
+    below = c.b.mul(c.b.apply("expm1", c.b.minimum(x, 0)), alpha)
+    above = c.b.maximum(x, 0)
+    return c.b.mul(c.b.add(above, below), c.attribute("gamma", 1.0507010221481323))
+
+
+@onnx_op("Softsign")
+def _softsign(c: Call) -> Value:
+    x = c.x()
+    return c.b.div(x, c.b.add(c.b.apply("abs", x), 1))
+
+
+@onnx_op("ThresholdedRelu")
+def _thresholded_relu(c: Call) -> Value:
+    x = c.x()
+    return c.b.select(c.b.compare("gt", x, c.attribute("alpha", 1.0)), x, 0)
+
+
 @onnx_op("Shrink")
 def _shrink(c: Call) -> Value:
     x, edge, bias = c.x(), c.attribute("lambd", 0.5), c.attribute("bias", 0.0)

@@ -73,7 +73,34 @@ _OF_NOTHING = {"sum": 0.0, "prod": 1.0, "mean": math.nan}
 
 @onnx_op(*_REDUCED)
 def _reduce(c: Call) -> Value:
-    x, kind, keepdims = c.x(), _REDUCED[c.kind], bool(c.attribute("keepdims", 1))
+    return _reduced(c, _REDUCED[c.kind], c.x(), keepdims=bool(c.attribute("keepdims", 1)))
+
+
+@onnx_op("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceSumSquare")
+def _reduce_of_terms(c: Call) -> Value:
+    x, keepdims = c.x(), bool(c.attribute("keepdims", 1))
+    if c.kind == "ReduceL1":
+        x = c.b.apply("abs", x) if x.type.dtype.is_float else c.b.maximum(x, c.b.sub(0, x))
+    elif c.kind != "ReduceLogSum":
+        x = c.b.mul(x, x)
+    total = _reduced(c, "sum", x, keepdims=keepdims)
+    function = {"ReduceL2": "sqrt", "ReduceLogSum": "log"}.get(c.kind)
+    return c.b.apply(function, total) if function else total
+
+
+@onnx_op("ReduceLogSumExp")
+def _reduce_log_sum_exp(c: Call) -> Value:
+    x, keepdims = c.x(), bool(c.attribute("keepdims", 1))
+    most = _reduced(c, "max", x, keepdims=True)
+    # Where all is -infinity there is nothing to take off.
+    shift = c.b.select(c.b.compare("eq", most, -math.inf), 0, most)
+    total = _reduced(c, "sum", c.b.apply("exp", c.b.sub(x, shift)), keepdims=True)
+    y = c.b.add(c.b.apply("log", total), shift)
+    return y if keepdims else c.b.reshape(y, *_reduced(c, "max", x, keepdims=False).shape)
+
+
+def _reduced(c: Call, kind: str, x: Value, *, keepdims: bool) -> Value:
+    """Return a reduction over the axes of the call, an operand or attribute; of all if none."""
     axes = c.ints(1) if c.has(1) else list(c.attribute("axes", ()))
     if not axes and c.attribute("noop_with_empty_axes", 0):
         return x

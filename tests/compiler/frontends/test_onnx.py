@@ -407,3 +407,32 @@ def test_a_loop_of_known_steps_is_unrolled():
     last, rows = run(to_graph(model([call], [value("x", [3, 4])], outputs, weights)), X)
     np.testing.assert_array_equal(last, 4 * X)
     np.testing.assert_array_equal(rows, np.stack([2 * X, 3 * X, 4 * X]))
+
+
+OF_OLD_SETS = (
+    *("HardSigmoid", "HardSwish", "Selu", "Softsign", "ThresholdedRelu", "Celu"),
+    *("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"),
+)
+"""Operators that ONNX defines by other ones only since sets 18 and 22."""
+
+
+@pytest.mark.parametrize("kind", OF_OLD_SETS)
+def test_operators_without_a_body_in_old_sets_are_written_here(kind: str):
+    source = model([node(kind, "x", "y")], [value("x", [3, 4])], [value("y", None)], opset=14)
+    (expected,) = onnx.reference.ReferenceEvaluator(source).run(None, {"x": X})
+    np.testing.assert_allclose(run(to_graph(source), X)[0], expected, rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("NonZero", "size depends on the values"),
+        ("RandomNormalLike", "draws random numbers"),
+        ("SequenceConstruct", "works on sequences"),
+        ("StringNormalizer", "works on text"),
+    ],
+)
+def test_what_no_graph_can_hold_is_refused_with_its_reason(kind: str, reason: str):
+    source = model([node(kind, "x", "y")], [value("x", [3])], [value("y", None)])
+    with pytest.raises(UnsupportedOpError, match=f"{kind} node .*{reason}"):
+        to_graph(source)
