@@ -342,7 +342,7 @@ class KernelContext:
         """Store a computed output tile unless it is the value's own bytes."""
         if tile.tensor is value.storage.tensor:
             return
-        for start, count in _pieces(value.view.matrix().dims[0], rows):
+        for start, count in _pieces(value.view.matrix().dims[0], rows, one_run=value.on_chip):
             piece = tile[start - rows[0] : start - rows[0] + count]
             nisa.dma_copy(value.pattern((start, count), columns), piece)
 
@@ -432,17 +432,24 @@ def transposed_key(value: Placed, rows: Rows, dtype: DType) -> tuple[object, ...
     return (value.storage.tensor, str(value.view), str(rows), dtype)
 
 
-def _pieces(dim: tuple[Run, ...], rows: tuple[Index, int]) -> Iterator[tuple[Index, int]]:
-    """Cut rows [start, start + count) of a dimension into ranges that are single patterns."""
+def _pieces(
+    dim: tuple[Run, ...], rows: tuple[Index, int], one_run: bool = False
+) -> Iterator[tuple[Index, int]]:
+    """Cut rows [start, start + count) of a dimension into ranges that are single patterns.
+
+    On chip, where rows are partitions, a pattern is `one_run` of them.
+    """
     start, count = rows
-    if take(dim, start, count) is not None or isinstance(start, Affine):
+    found = take(dim, start, count)
+    whole = found is not None and not (one_run and len(found[1]) > 1)
+    if whole or isinstance(start, Affine):
         yield start, count
         return
     inner = prod(n for n, _ in dim[1:])
     end = start + count
     while start < end:
         size = min(end - start, inner - start % inner)
-        yield from _pieces(dim, (start, size)) if len(dim) > 2 else ((start, size),)
+        yield from _pieces(dim, (start, size), one_run) if len(dim) > 2 else ((start, size),)
         start += size
 
 
