@@ -52,6 +52,10 @@ Strict = Annotated[
     bool | None,
     typer.Option("--strict", help="Refuse operators without a kernel; else the host runs them."),
 ]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="An input's shape where a file leaves it open: data=1,3,224,224."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of random inputs and random weights.")]
 
 
@@ -75,6 +79,18 @@ def compiled(model: str, *, seed: int = 0, weights: bool = True, **options: Any)
             )
         return artifact.load(model, on=target)
     return compile_model(open_model(model, seed=seed, weights=weights), **given)
+
+
+def shapes_of(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:
+    """Return the shapes of `--shape name=1,3,224,224`; raise UsageError for other forms."""
+    shapes = {}
+    for text in given or ():
+        name, _, sizes = text.partition("=")
+        numbers = sizes.split(",")
+        if not name or not all(n.isdecimal() and int(n) > 0 for n in numbers):
+            raise UsageError(f"--shape {text} is not of the form name=1,3,224,224.")
+        shapes[name] = tuple(map(int, numbers))
+    return shapes or None
 
 
 def tokenizer_folder(model: str) -> Path | None:

@@ -16,11 +16,13 @@ from emuron.cli.model_options import (
     On,
     Seed,
     Seq,
+    Shapes,
     Strict,
     Task,
     Tp,
     compiled,
     random_inputs,
+    shapes_of,
     text_inputs,
     tokenizer_folder,
     write_files,
@@ -64,6 +66,7 @@ def run(
     autocast_type: CastType = None,
     strict: Strict = None,
     tp: Tp = None,
+    shape: Shapes = None,
     fidelity: FidelityName = "operator",
     backend: BackendName = "numpy",
     text: Text = None,
@@ -84,6 +87,7 @@ def run(
         raise UsageError("--no-data computes nothing, so it cannot be given with --text.")
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
     options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
+    options["shapes"] = shapes_of(shape)
     with progress() as bar:
         steps = bar.add_task("Compiling and timing", total=2)
         made = compiled(model, seed=seed, weights=not no_data, **options)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -354,11 +356,13 @@ def compile_model(
     task: str = "",
     strict: bool = False,
     tp: int = 1,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> CompiledModel:
     """Compile a model for an instance; `tp` of its logical cores share it (tensor parallelism).
 
-    `model` is a Graph, a Model, a folder or a zoo name, or a PyTorch module with its example
-    `inputs`. Raises UnknownNameError for an instance, ModelFileError for a folder that is no model.
+    `model` is a Graph, a Model, a folder, file or zoo name, or a PyTorch or flax module or JAX
+    function with its example `inputs`. `shapes` are those of inputs that a file leaves open.
+    Raises UnknownNameError for an instance, ModelFileError for a folder that is no model.
     An op without a kernel runs on the host between device programs; with `strict` it is refused
     with UnsupportedOpError.
     """
@@ -366,26 +370,38 @@ def compile_model(
     options = CompileOptions(Autocast(autocast, autocast_type), strict)  # type: ignore[arg-type]
     if isinstance(model, (str, Path)):
         model = open_model(str(model))
-    graph = _graph(model, inputs, batch, sequence, task)
+    graph = _graph(model, inputs, batch, sequence, task, shapes)
     found = _batch(graph, batch if isinstance(model, Model) else None)
     name = model.name if isinstance(model, Model) else graph.name
     graph, records = apply_passes(graph)
     return CompiledModel(graph, target, options, found, name=name, graph_passes=records, tp=tp)
 
 
-def _graph(model: Any, inputs: Any, batch: int, sequence: int, task: str) -> Graph:
+def _graph(
+    model: Any,
+    inputs: Any,
+    batch: int,
+    sequence: int,
+    task: str,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+) -> Graph:
     if isinstance(model, Graph):
         return model
     if isinstance(model, Model):
-        return model.graph(batch, sequence, task)
+        options = {} if shapes is None else {"shapes": shapes}
+        if options and "shapes" not in inspect.signature(model.graph).parameters:
+            raise UsageError(f"{model.name} takes no shapes; give its batch and sequence")
+        return model.graph(batch, sequence, task, **options)
     if inputs is None:
         raise UsageError(
             f"a {type(model).__name__} is compiled for example inputs: give compile_model(module, "
             "inputs), or a model folder or name"
         )
-    from emuron.compiler.frontends.torch import to_graph
-
-    return to_graph(model, inputs)
+    kinds = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    is_torch = "torch" in kinds or not ("flax" in kinds or callable(model))
+    live = "torch" if is_torch else "jax"
+    found: Graph = import_module(f"emuron.compiler.frontends.{live}").to_graph(model, inputs)
+    return found
 
 
 def _batch(graph: Graph, asked: int | None) -> int:

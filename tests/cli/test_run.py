@@ -204,3 +204,23 @@ def test_an_onnx_file_runs_without_any_framework(tmp_path):
     assert found["model"] == "encoder"
     assert found["latency_ms"] > 0
     assert all(c["cosine"] > 0.999 for c in found["comparisons"])
+
+
+FIXTURES = Path(__file__).parents[1] / "journeys" / "fixtures"
+
+
+def test_a_saved_model_runs_and_reports(emuron):
+    done = emuron("run", FIXTURES / "tensorflow_encoder", "--seq", 12, "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["outputs"]["hidden"]["shape"] == [1, 12, 32]
+    assert found["latency_ms"] > 0
+
+
+def test_a_symbol_runs_with_the_shapes_that_it_leaves_open(emuron):
+    symbol = FIXTURES / "mxnet_encoder-symbol.json"
+    done = emuron("run", symbol, "--shape", "ids=2,12", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["outputs"]["output"]["shape"] == [2, 12, 32]
+    refused(emuron("run", symbol), 1, "does not say the shape of its input 'ids'")
+    refused(emuron("run", symbol, "--shape", "ids"), 2, "--shape ids is not of the form")

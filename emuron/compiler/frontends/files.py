@@ -17,6 +17,11 @@ _READERS = (
     (".pb", "tensorflow"),
     ("-symbol.json", "mxnet"),
     (".params", "mxnet"),
+    (".keras", "keras"),
+    (".h5", "keras"),
+    (".mlir", "stablehlo"),
+    (".mlirbc", "stablehlo"),
+    (".jax_export", "stablehlo"),
 )
 """Modules here whose `load(path, weights=)` reads a file, by how its name ends."""
 
