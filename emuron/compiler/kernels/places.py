@@ -14,7 +14,7 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import int32
 
 _MOST_EXACT = 1 << 24  # row numbers are worked out in float32
-_MOST_WRITES = 128  # rows written one by one, so that the last of equal places wins
+_FEW_WRITES = 16  # rows written without a recorded loop
 
 
 def gather_nd(
@@ -78,8 +78,6 @@ def scatter_nd(
 ) -> None:
     """Write x, then one row of update after another at places of `dims`, set or combined."""
     count = prod(indices[0].shape)
-    if count > _MOST_WRITES:
-        raise UnsupportedOpError(f"scatter_nd has a kernel for up to {_MOST_WRITES} places")
     order = (*dims, *(d for d in range(len(x.shape)) if d not in dims))
     turned = x.seen_as(x.view.permute(order))
     made = k.hbm(turned.shape, x.dtype, "scattered", "temporary")
@@ -91,7 +89,8 @@ def scatter_nd(
     view = source.view.reshape((count, columns))
     assert view is not None
     updates = source.seen_as(view)
-    for number in range(count):
+    # One by one, so that the last of equal places wins.
+    for number in range(count) if count <= _FEW_WRITES else k.loop(count, name="place"):
         row = (number, 1)
         at = _row_numbers(k, indices, sizes, row)
         target = rows.ap([[columns, 1], [1, columns]], vector_offset=at)

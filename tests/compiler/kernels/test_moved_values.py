@@ -106,3 +106,16 @@ def test_a_window_of_a_cache_is_written_in_place(read_later: bool) -> None:
     found = Device(target).run(executable, inputs)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("combiner", ["set", "add"])
+def test_many_rows_are_scattered_one_after_another(combiner: str) -> None:
+    rng = np.random.default_rng(4)
+    places = rng.integers(0, 40, 200).tolist()
+
+    def scattered(b: GraphBuilder, x: Value, update: Value) -> Value:
+        index = b.constant(places, TensorType((200,), int32))
+        return b.scatter_nd(x, update, [index], [0], combiner)
+
+    arrays = (rng.standard_normal((n, 6)).astype(np.float32) for n in (40, 200))
+    np.testing.assert_array_equal(*both(scattered, *arrays))
