@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -86,27 +85,13 @@ def _along_last(p: Partitioner, node: Node, op: Any) -> bool:
 def _reshape(p: Partitioner, node: Node, op: shaping.Reshape) -> bool:
     (x,) = node.inputs
     split = p.split_of(x)
-    found = None if split is None else _reshaped(split, x.shape, op.shape)
+    found = None if split is None else split.reshaped(x.shape, op.shape)
     if found is None:
         return False
     shape = list(op.shape)
     shape[found.dim] = found.local
     p.set(node, p.emit(replace(op, shape=tuple(shape)), [p.found[x][0]]), found)
     return True
-
-
-def _reshaped(split: Split, old: tuple[int, ...], new: tuple[int, ...]) -> Split | None:
-    """Return the split after a reshape that cuts the dimension into units, or merges into it."""
-    before, held = prod(old[: split.dim]), prod(old[split.dim + 1 :])
-    fitting = []
-    for dim, size in enumerate(new):
-        inner = prod(new[dim + 1 :])
-        same = prod(new[:dim]) == before and size * inner == split.size * held
-        if same and split.unit * held % inner == 0:
-            fitting.append(split.at(dim, size, split.unit * held // inner))
-    # Beside dimensions of size 1 several places may be meant: the same one, else one that has size.
-    fitting.sort(key=lambda s: (s.dim != split.dim, s.size == 1))
-    return fitting[0] if fitting else None
 
 
 def _permute(p: Partitioner, node: Node, op: shaping.Permute) -> bool:

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from emuron.compiler.graph import Graph, Node, Op, Parameter, TensorType, Value
-from emuron.compiler.ops import collectives, creation, shaping
+from emuron.compiler.graph import Graph, Node, Op, Parameter, Value
+from emuron.compiler.ops import collectives, shaping
+from emuron.compiler.passes.parallel_parts import remake
 from emuron.compiler.passes.parallel_plan import plan_linears
-from emuron.compiler.passes.sharding import PADDING, ShardLoader, Split
+from emuron.compiler.passes.sharding import PADDING, ShardLoader, Split, local_type
 
 
 @dataclass(eq=False)
@@ -30,6 +31,7 @@ class Partitioner:
         self._parameters = {p.value: p for p in self.graph.parameters}
         self._shards: dict[tuple[Value, Split], Value] = {}
         self._gathered: dict[Value, Value] = {}
+        self._parts: dict[tuple[Value, Split], Value | None] = {}
         self._state = {self.graph.inputs[i] for i in self.graph.aliases.values()}
         self._at: Node | None = None
 
@@ -109,9 +111,9 @@ class Partitioner:
         if value in self._parameters:
             return self.shard(value, wanted)
         if value in self._state and known is None:
-            self.found[value] = (Value(value.name, _local_type(value, wanted)), wanted)
+            self.found[value] = (Value(value.name, local_type(value, wanted)), wanted)
             return self.found[value][0]
-        return self._rebuilt(value, wanted)
+        return self._remade(value, wanted)
 
     def shard(self, value: Value, split: Split) -> Value:
         """Return a rank's part of a weight."""
@@ -119,24 +121,16 @@ class Partitioner:
         if key not in self._shards:
             others = sum(known is value for known, _ in self._shards)
             name = f"{value.name}.{others}" if others else value.name
-            self._shards[key] = Value(name, _local_type(value, split))
+            self._shards[key] = Value(name, local_type(value, split))
         return self._shards[key]
 
-    def _rebuilt(self, value: Value, wanted: Split) -> Value | None:
-        """Return a part of what is made of a number or of repetitions, made smaller."""
-        node = self.producer.get(value)
-        shape = _local_type(value, wanted).shape
-        if node is not None and isinstance(node.op, creation.Full):
-            return self.one(replace(node.op, shape=shape), [], "full")
-        if node is None or not isinstance(node.op, shaping.Broadcast):
-            return None
-        (source,), dims = node.inputs, node.op.dims
-        place = dims.index(wanted.dim) if wanted.dim in dims else None
-        if place is None or source.shape[place] == 1:
-            part: Value | None = self.whole(source)
-        else:
-            part = self.split(source, wanted.at(place))
-        return None if part is None else self.one(shaping.Broadcast(shape, dims), [part], "spread")
+    def _remade(self, value: Value, wanted: Split) -> Value | None:
+        """Return a part of what every rank can compute part by part, made once."""
+        key = (value, wanted)
+        if key not in self._parts:
+            node = self.producer.get(value)
+            self._parts[key] = None if node is None else remake(self, node, wanted)
+        return self._parts[key]
 
     def finish(self) -> tuple[Graph, dict[str, Split]]:
         """Return one rank's graph, and the splits of inputs and outputs that are not whole."""
@@ -175,9 +169,3 @@ class Partitioner:
             loader = None if source.loader is None else ShardLoader(source.load, split, 0)
             kept.append(Parameter(value, loader))
         return tuple(kept)
-
-
-def _local_type(value: Value, split: Split) -> TensorType:
-    shape = list(value.shape)
-    shape[split.dim] = split.local
-    return value.type.with_shape(*shape)

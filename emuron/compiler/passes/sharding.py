@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
+
+from emuron.compiler.graph import TensorType, Value
 
 PADDING = -1
 """A unit that stands for nothing: zeros, so that all ranks have equally many."""
@@ -50,6 +53,22 @@ class Split:
             self.parts,
         )
 
+    def reshaped(self, old: tuple[int, ...], new: tuple[int, ...]) -> Split | None:
+        """Return the split after a reshape that cuts the dimension into units or merges into it.
+
+        None where no dimension of the new shape holds the same elements.
+        """
+        before, held = prod(old[: self.dim]), prod(old[self.dim + 1 :])
+        fitting = []
+        for dim, size in enumerate(new):
+            inner = prod(new[dim + 1 :])
+            same = prod(new[:dim]) == before and size * inner == self.size * held
+            if same and self.unit * held % inner == 0:
+                fitting.append(self.at(dim, size, self.unit * held // inner))
+        # Beside dimensions of size 1 several may be meant: the same one, else one that has size.
+        fitting.sort(key=lambda s: (s.dim != self.dim, s.size == 1))
+        return fitting[0] if fitting else None
+
     def places(self, rank: int) -> np.ndarray:
         """Return the element of the whole at each place of a rank, -1 for padding."""
         units = np.array(self.parts[rank], np.int64)[:, None]
@@ -76,6 +95,13 @@ class Split:
             kept = places != PADDING
             whole[(*before, places[kept])] = part[(*before, kept)]
         return whole
+
+
+def local_type(value: Value, split: Split) -> TensorType:
+    """Return the type of a rank's part of a value."""
+    shape = list(value.shape)
+    shape[split.dim] = split.local
+    return value.type.with_shape(*shape)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emuron.compiler.graph import Graph, Parameter, Value
+from emuron.compiler.passes.clean import drop_dead_nodes
 from emuron.compiler.passes.parallel_rules import apply_rule
 from emuron.compiler.passes.partitioner import Partitioner
 from emuron.compiler.passes.sharding import ShardLoader, Split
@@ -82,4 +83,5 @@ def partition(graph: Graph, ranks: int, table_elements: int = SHARDED_TABLE_ELEM
         if not apply_rule(p, node):
             p.set(node, p.emit(node.op, [p.whole(v) for v in node.inputs]), None)
     made, splits = p.finish()
+    made = drop_dead_nodes(made)
     return Partition(graph, made, ranks, splits, p.shards)

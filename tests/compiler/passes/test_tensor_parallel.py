@@ -194,3 +194,35 @@ def test_parts_join_to_the_whole_without_padding_and_copies() -> None:
     parts = [split.take(whole, rank) for rank in range(4)]
     np.testing.assert_array_equal(parts[1], [[4, 0], [9, 0]])
     np.testing.assert_array_equal(split.join(parts), whole)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_bias_of_heads_is_computed_head_by_head(ranks: int) -> None:
+    random = np.random.default_rng(0)
+    heads, size, length = 4, 8, 5
+
+    def weight(name: str, *shape: int):
+        array = random.standard_normal(shape, np.float32)
+        return b.parameter(name, TensorType(shape, "float32"), lambda: array)
+
+    b = GraphBuilder("biased")
+    x = b.input("x", TensorType((2, length, 16), "float32"))
+    places = b.input("places", TensorType((length, length), "int32"))
+    bias = b.permute(b.take(weight("table", 7, heads), places), 2, 0, 1)
+    bias = b.reshape(b.mul(bias, 2.0), 1, heads, length, length)
+
+    def project(name: str):
+        y = b.linear(x, weight(name, heads * size, 16))
+        return b.permute(b.reshape(y, 2, length, heads, size), 0, 2, 1, 3)
+
+    y = b.attention(project("q"), project("k"), project("v"), bias, scale=0.5)
+    merged = b.reshape(b.permute(y, 0, 2, 1, 3), 2, length, heads * size)
+    b.output("y", b.linear(merged, weight("o", 16, heads * size)))
+    graph = b.finish()
+    parts = partition(graph, ranks)
+    assert "all_gather" not in ops_of(parts.graph)
+    inputs = {
+        "x": random.standard_normal((2, length, 16), np.float32),
+        "places": random.integers(0, 7, (length, length)).astype(np.int32),
+    }
+    assert_equal_to_whole(graph, parts, inputs)
