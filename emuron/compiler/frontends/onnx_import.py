@@ -106,8 +106,7 @@ class GraphImporter:
 
     def _reserve_names(self, graph: Any) -> None:
         self.b.reserve(entry.name for entry in graph.input)
-        for tensor in graph.initializer:
-            self.b.reserve((tensor.name, f"{tensor.name}.T"))
+        self.b.reserve(tensor.name for tensor in graph.initializer)
 
     def _found(self, name: str, frame: Frame) -> Operand:
         found = frame.names.get(name)

@@ -99,7 +99,7 @@ class OperandStore:
             )
         if array.size <= MOST_CONSTANT_ELEMENTS and _is_exact(array):
             return self.b.constant(_numbers(array), type)
-        return self._parameter(f"constant.{operand.name}", type, partial(_itself, array))
+        return self._parameter(f"constant[{operand.name}]", type, partial(_itself, array))
 
     def _doubled(self, operand: Operand, half: np.ndarray) -> Value:
         """Return numbers of which the file holds the last dimension twice, once in the graph."""
@@ -120,11 +120,22 @@ class OperandStore:
         loader = partial(_narrowed, operand.source, type, operand.name)
         name = operand.name
         if transposed:
-            type, name = type.with_shape(*type.shape[::-1]), f"{name}.T"
+            type, name = type.with_shape(*type.shape[::-1]), f"{name}[T]"
             loader = partial(_transposed, loader)
         value = self._parameter(name, type, loader)
         self.weights[value] = operand
         return value
+
+    def part(self, operand: Operand, index: int, start: int, stop: int) -> Value:
+        """Return entry `index` of a stored tensor, rows start..stop of it, as a parameter."""
+        assert operand.source is not None
+        _, _, *rest = operand.shape
+        what = f"weight {operand.name!r}"
+        type = type_of(operand.element, (stop - start, *rest), what)
+        loader = partial(
+            _rows, partial(_narrowed, operand.source, type, operand.name), index, start, stop
+        )
+        return self._parameter(f"{operand.name}[{index},{start}:{stop}]", type, loader)
 
     def _parameter(self, name: str, type: TensorType, loader: Loader) -> Value:
         return self.b.parameter(name, type, loader if self.with_data else None)
@@ -152,6 +163,10 @@ def _itself(array: np.ndarray) -> np.ndarray:
 
 def _narrowed(source: Loader, type: TensorType, name: str) -> np.ndarray:
     return narrowed(source(), type.dtype, f"weight {name!r}")
+
+
+def _rows(source: Loader, index: int, start: int, stop: int) -> np.ndarray:
+    return source()[index, start:stop]
 
 
 def _transposed(source: Loader) -> np.ndarray:

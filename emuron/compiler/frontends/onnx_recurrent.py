@@ -53,17 +53,26 @@ def _with(c: Call, x: Value, axis: int) -> Value:
 
 
 def _part(c: Call, x: Value, direction: int) -> Value:
-    """Return one direction of a weight or state [directions, ...]."""
+    """Return one direction of a state [directions, ...]."""
     one = x if x.shape[0] == 1 else c.b.slice(x, 0, direction, direction + 1)
     return c.b.reshape(one, *x.shape[1:])
 
 
+def _weight(c: Call, index: int, direction: int, half: int | None = None) -> Value:
+    """Return one direction of a weight [directions, rows, ...], or one half of its rows."""
+    operand = c.operand(index)
+    rows = operand.shape[1]
+    start, stop = (0, rows) if half is None else (half * rows // 2, (half + 1) * rows // 2)
+    if operand.is_weight:
+        return c.store.part(operand, direction, start, stop)
+    whole = _part(c, c.x(index), direction)
+    return whole if half is None else c.b.slice(whole, 0, start, stop)
+
+
 def _direction(c: Call, x: Value, direction: int, backwards: bool) -> Sequence[Value]:
-    weights = [_part(c, c.x(i), direction) for i in (1, 2)]
+    weights = [_weight(c, i, direction) for i in (1, 2)]
     if c.has(3):
-        both = _part(c, c.x(3), direction)
-        half = both.shape[0] // 2
-        weights += [c.b.slice(both, 0, 0, half), c.b.slice(both, 0, half, 2 * half)]
+        weights += [_weight(c, 3, direction, half) for half in (0, 1)]
     states = [_state(c, i, direction) for i in (_INITIAL_H, _INITIAL_C) if c.has(i)]
     if c.kind == "GRU":
         after = bool(c.attribute("linear_before_reset", 0))
