@@ -8,6 +8,7 @@ from emuron.compiler.kernels.context import KernelContext, Placed, nisa
 from emuron.compiler.kernels.elementwise import tiles
 from emuron.compiler.kernels.movement import dense, move
 from emuron.compiler.kernels.view import LogicalView
+from emuron.errors import UnsupportedOpError
 from emuron.numerics.dtypes import DType
 
 
@@ -47,5 +48,7 @@ def shift_with_sign(k: KernelContext, x: Placed, amount: Placed, out: Placed) ->
 
 def bitcast(k: KernelContext, x: Placed, out: Placed) -> None:
     """Write the bytes of x, dense in HBM, as elements of out's dtype."""
+    if prod(x.shape) * x.dtype.itemsize != prod(out.shape) * out.dtype.itemsize:
+        raise UnsupportedOpError(f"bitcast has no kernel for what is cast to {x.dtype} in memory")
     seen = dense(k, x).storage.reshape((prod(x.shape),)).view(out.dtype)
     move(k, Placed(seen, LogicalView.dense(out.shape)), out)

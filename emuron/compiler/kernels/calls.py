@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from emuron.compiler.kernels import elementwise
 from emuron.compiler.kernels.context import KernelContext, Placed
 from emuron.compiler.kernels.movement import dense, move
 from emuron.compiler.kernels.view import LogicalView
@@ -49,7 +50,8 @@ def call_kernel(
     for value, out in zip(found, outputs, strict=True):
         view = value.view.reshape(out.shape)
         assert view is not None
-        move(k, value.seen_as(view), out)
+        bring = move if value.dtype == out.dtype else elementwise.copy
+        bring(k, value.seen_as(view), out)
 
 
 def _copied(k: KernelContext, x: Placed) -> Placed:

@@ -18,7 +18,8 @@ from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
 from emuron.nki import isa, language
 from emuron.nki.kernel import simulate
-from emuron.numerics.dtypes import float32
+from emuron.numerics.dtypes import DType, dtype, float32
+from emuron.numerics.rounding import round_to, widen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,10 +68,11 @@ class KernelCall(Op):
         return (*self.results, *(types[number] for number in self.updates))
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
-        """Return what the kernel gives on copies of the operands."""
+        """Return what the kernel gives on copies of the operands, in the dtypes they lie in."""
+        held = [ev.cast.written(t.dtype) for t in ev.types]
         stored = [
-            np.array(np.asarray(ev.backend.numpy(a)).view(t.dtype.np)).reshape(t.shape or (1,))
-            for a, t in zip(arrays, ev.types, strict=True)
+            _held(np.asarray(ev.backend.numpy(a)), t, to)
+            for a, t, to in zip(arrays, ev.types, held, strict=True)
         ]
         returned = simulate(self.kernel.call, backend="numpy")(*stored, **dict(self.named))
         given = returned if isinstance(returned, tuple | list) else (returned,)
@@ -78,8 +80,7 @@ class KernelCall(Op):
         found = (*given, *(stored[number] for number in self.updates))
         types = self.infer(*ev.types)
         calls.require_results(str(self.kernel), found, types)
-        shaped = (f.reshape(t.shape) for f, t in zip(found, types, strict=True))
-        return tuple(ev.backend.asarray(np.ascontiguousarray(f)) for f in shaped)
+        return tuple(_given(ev, f, t) for f, t in zip(found, types, strict=True))
 
     def lower(
         self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
@@ -97,6 +98,23 @@ class KernelCall(Op):
             Example(cls(KernelFunction(_scaled_sum), (x,), (("scale", 3.0),)), (x, x)),
             Example(cls(KernelFunction(_negate_in_place), (), updates=(0,)), (x,)),
         )
+
+
+def _held(array: np.ndarray, type: TensorType, to: DType) -> np.ndarray:
+    """Return a copy of a stored operand as it lies in HBM: float32 may be cast."""
+    array = np.array(array.view(type.dtype.np)).reshape(type.shape or (1,))
+    return array if to == type.dtype else round_to(array, to)
+
+
+def _given(ev: EvalContext, array: np.ndarray, type: TensorType) -> Array:
+    """Return a result in its declared dtype, rounded as what lies in HBM is."""
+    array = np.ascontiguousarray(array).reshape(type.shape)
+    found, held = dtype(array.dtype), ev.cast.written(type.dtype)
+    if found != held:
+        array, found = round_to(widen(array, found), held), held
+    if found != type.dtype:
+        array = widen(array, found)
+    return ev.backend.asarray(array)
 
 
 _nisa: Any = isa

@@ -9,12 +9,13 @@ from emuron.compiler.evaluate import Evaluator
 from emuron.compiler.graph import Graph, TensorType, block_hash
 from emuron.compiler.ops import Autocast, GraphBuilder, control
 from emuron.compiler.ops.control import Scan
-from emuron.compiler.ops.kernel_call import KernelFunction
+from emuron.compiler.ops.kernel_call import KernelCall, KernelFunction
 from emuron.compiler.passes.expand import expand_composites
 from emuron.compiler.pipeline import CompileOptions, compile_graph
 from emuron.errors import UnsupportedOpError, UsageError
 from emuron.hardware.catalog import instance
 from emuron.numerics.dtypes import bool_, float32
+from emuron.runtime.device import Device
 
 ROW = TensorType((4,), float32)
 
@@ -136,9 +137,21 @@ def test_kernels_of_one_name_with_other_code_have_other_texts() -> None:
     assert len(texts) == 2
 
 
-def test_a_kernel_that_returns_another_shape_than_declared_is_refused() -> None:
-    from emuron.compiler.ops.kernel_call import KernelCall
+def test_a_kernel_gets_what_automatic_casts_leave_in_memory() -> None:
+    example = KernelCall.examples()[0]
+    b = GraphBuilder("kernel")
+    x, y = (b.input(n, t) for n, t in zip("xy", example.types, strict=True))
+    b.output("z", b.append(example.op, x, y)[0])
+    graph, rng, target = b.finish(), np.random.default_rng(6), instance("trn2.3xlarge")
+    inputs = {v.name: rng.standard_normal(v.shape).astype(np.float32) for v in graph.inputs}
+    options = CompileOptions(Autocast("all"), strict=True)
+    executable = compile_graph(graph, target.chip.core, options)
+    executed = np.asarray(Device(target).run(executable, inputs)["z"], np.float32)
+    evaluated = Evaluator(graph, "numpy", Autocast("all")).run(inputs)["z"]
+    np.testing.assert_array_equal(executed, evaluated)
 
+
+def test_a_kernel_that_returns_another_shape_than_declared_is_refused() -> None:
     op = KernelCall.examples()[0].op
     b = GraphBuilder("wrong")
     x = b.input("x", TensorType((4, 10), float32))
