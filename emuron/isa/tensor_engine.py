@@ -141,6 +141,7 @@ class NcMatmul(Instruction):
                 passes //= core.features.fp32_transpose_speedup
             elif self.is_stationary_onezero or self.is_moving_onezero:
                 passes = ceil(passes / 2)  # ISA32: up to twice as fast with 0/1 operands
+        passes *= ceil(self.columns / core.pe_cols)
         columns = max(self.moving_columns, timing.matmul_init_cycles)
         depth = self.rows * (2 if self.double_row else 1)
         return Cost(

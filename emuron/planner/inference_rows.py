@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from types import MappingProxyType
 
 from emuron.compiler.compile import compile_model
@@ -15,6 +16,7 @@ from emuron.numerics.dtypes import DType, dtype
 from emuron.planner.measurements import Measurement
 from emuron.planner.protocols import workers_of
 from emuron.planner.rows import Units, autocast_of, check_metric, doubts, target_of, zoo_model
+from emuron.runtime.device import Device
 from emuron.runtime.latency import Latency, Work, latency_of
 
 _SECONDS: Mapping[str, float] = MappingProxyType({"s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6})
@@ -54,6 +56,7 @@ class _Configuration:
     precision: DType
     autocast: str
     autocast_type: str
+    busy_cores: int  # of each chip at a time
 
 
 class InferenceRows:
@@ -117,8 +120,15 @@ def _configuration(row: Measurement, target: Instance) -> tuple[_Configuration, 
         dtype(PRECISIONS[stated]),
         mode,
         cast,
+        _busy_cores(row, model, target),
     )
     return found, notes
+
+
+def _busy_cores(row: Measurement, model: str, target: Instance) -> int:
+    """Return how many cores of each chip work at a time, given the workers of a row."""
+    workers = min(workers_of(row, model, target), row.cores or target.cores)
+    return min(target.chip.cores, ceil(workers / target.chips))
 
 
 def _of_image(model: str, image: str) -> str:
@@ -163,5 +173,6 @@ def _compile(wanted: _Configuration, target: Instance) -> _Works:
             autocast=wanted.autocast,
             autocast_type=wanted.autocast_type,
         )
-        works.append((compiled.device.work(compiled.executable), runs))
+        device = Device(target, busy_cores=wanted.busy_cores)
+        works.append((device.work(compiled.executable), runs))
     return tuple(works)

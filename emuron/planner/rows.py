@@ -24,8 +24,6 @@ def target_of(row: Measurement) -> Instance:
         target = find_instance(row.instance)
     except UnknownNameError as error:
         raise UsageError(f"instance {row.instance!r} is not in the catalog") from error
-    if target.chip.core.version == "v1":
-        raise UsageError(f"{target.name} has NeuronCores-v1, whose instructions are not modelled")
     if row.cores is not None and row.cores > target.cores:
         raise UsageError(f"{row.cores} cores stated, but {target.name} has {target.cores}")
     return target

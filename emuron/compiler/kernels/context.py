@@ -17,7 +17,7 @@ from emuron.isa.tensor import MemoryRegion, Tensor
 from emuron.nki import isa
 from emuron.nki.recorder import Recorder
 from emuron.nki.tensor import NkiTensor
-from emuron.numerics.dtypes import DType, float32
+from emuron.numerics.dtypes import DType, bfloat16, float32
 
 Rows = tuple[Index, int]
 """(first row, number of rows) of a tile."""
@@ -25,6 +25,7 @@ Rows = tuple[Index, int]
 _Begun = TypeVar("_Begun")
 
 nisa: Any = isa  # its functions are made from the instruction classes
+_BF16_PARTS = 3  # that hold a float32
 _SHORT_LOOP = 16  # iterations up to which a loop is written out
 _MOST_COPIES = 64  # of the innermost body of nested loops written out
 _TILES_AHEAD = 2  # tiles begun before the oldest is finished
@@ -365,10 +366,16 @@ class KernelContext:
         """Return [128, columns] float32 that counts 0 … columns − 1 on every partition."""
         key = ("places", columns)
         if key not in self._filled:
-            made = self.sbuf((128, columns), float32, "places")
-            nisa.iota(made, ((1, columns),))
-            self._filled[key] = made
+            self._filled[key] = self._count(columns)
         return self._filled[key]
+
+    def _count(self, columns: int) -> NkiTensor:
+        if not self.core.features.gpsimd:
+            line = self.constant(np.arange(columns, dtype=np.float32), float32, "places")
+            return self._spread_row(line, 128, (0, columns))
+        made = self.sbuf((128, columns), float32, "places")
+        nisa.iota(made, ((1, columns),))
+        return made
 
     def spread(self, row: Placed, rows: int, columns: tuple[Index, int]) -> NkiTensor:
         """Return [rows, columns] with the same row of HBM values on every partition.
@@ -396,14 +403,30 @@ class KernelContext:
             nisa.dma_copy(made, repeated)
             return made
         line = self.read(row, (0, 1), columns, "row")
+        parts = [line] if row.dtype in self.core.matmul_dtypes else self._in_parts(line)
         bank = self.core.moving_max
         for start in range(0, count, bank):
             width = min(bank, count - start)
             copies = self.psum((rows, width), float32)
-            moving = line[:, start : start + width]
-            nisa.nc_matmul(copies, self.filled(1.0, rows, 1, row.dtype), moving, accumulate=False)
+            for number, part in enumerate(parts):
+                ones = self.filled(1.0, rows, 1, part.dtype)
+                moving = part[:, start : start + width]
+                nisa.nc_matmul(copies, ones, moving, accumulate=number > 0)
             self.evict(made[:, start : start + width], copies)
         return made
+
+    def _in_parts(self, line: NkiTensor) -> list[NkiTensor]:
+        """Return bfloat16 values whose sum is a float32 one: three times 8 bits of its 24."""
+        parts: list[NkiTensor] = []
+        rest = line
+        for number in range(_BF16_PARTS):
+            parts.append(self.sbuf(line.shape, bfloat16, "part"))
+            nisa.tensor_copy(parts[-1], rest, engine="vector")
+            if number < _BF16_PARTS - 1:
+                left = self.sbuf(line.shape, float32, "rest")
+                nisa.tensor_tensor(left, rest, parts[-1], "subtract")
+                rest = left
+        return parts
 
     def transposed(self, value: Placed, rows: tuple[Index, int], dtype: DType) -> NkiTensor:
         """Return rows of a matrix with their columns on partitions: [128, blocks, rows].

@@ -195,8 +195,8 @@ def counts(k: KernelContext, out: Placed, axis: int, start: int, step: int) -> N
     """Write start + step·index along one dimension of out."""
     rows, columns = out.view.matrix().shape
     if axis == len(out.shape) - 1:
-        base = k.sbuf((1, columns), int32)
-        nisa.iota(base, ((step, columns),), offset=start)
+        line = start + step * np.arange(columns, dtype=np.int32)
+        base = k.read(k.constant(line, int32, "counts"), (0, 1), (0, columns))
     for row in range(rows):
         target = k.target(out, (row, 1), (0, columns))
         if axis == len(out.shape) - 1:

@@ -42,7 +42,7 @@ def layer_norm(
             steps = _steps(k, columns_of(target, *span), lines)
             piece = columns_of(tile, *span)
             nisa.tensor_scalar(steps[0], piece, "subtract", mean, False, "multiply", scale)
-            _affine(steps, lines, part[1], span)
+            _affine(k, steps, lines, part[1], span)
         k.finish(target, out, part, (0, columns))
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
@@ -74,7 +74,7 @@ def rms_norm(
         for span in _pieces(columns):
             steps = _steps(k, columns_of(target, *span), [line])
             nisa.tensor_scalar(steps[0], columns_of(found[0], *span), "multiply", found[1])
-            _affine(steps, [line], part[1], span)
+            _affine(k, steps, [line], part[1], span)
         k.finish(target, out, part, (0, columns))
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
@@ -102,7 +102,7 @@ def _folded_rms_norm(
         written = k.target(target, part, span)
         steps = _steps(k, written, lines)
         nisa.tensor_scalar(steps[0], tile, "multiply", scale)
-        _affine(steps, lines, count, span)
+        _affine(k, steps, lines, count, span)
         k.finish(written, target, part, span)
 
 
@@ -169,13 +169,17 @@ def _steps(
 
 
 def _affine(
-    steps: list[NkiTensor], lines: Sequence[NkiTensor | None], count: int, span: tuple[int, int]
+    k: KernelContext,
+    steps: list[NkiTensor],
+    lines: Sequence[NkiTensor | None],
+    count: int,
+    span: tuple[int, int],
 ) -> None:
     given = [
         (line, op) for line, op in zip(lines, ("multiply", "add"), strict=False) if line is not None
     ]
     for number, (line, op) in enumerate(given):
         # The sum goes to GpSimd: the Vector engine has more to do.
-        engine = "gpsimd" if op == "add" else "vector"
+        engine = "gpsimd" if op == "add" and k.core.features.gpsimd else "vector"
         part = columns_of(line[:count], *span)
         nisa.tensor_tensor(steps[number + 1], steps[number], part, op, engine=engine)
