@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 
 from emuron.errors import UnknownNameError
 from emuron.hardware.core import DmaSpec, Engine, NeuronCore, Timing
@@ -105,3 +106,7 @@ class Chip:
         if path not in known:
             raise UnknownNameError(f"figure of {self.name}", path, list(known))
         return known[path]
+
+    def sharing(self, busy_cores: int) -> int:
+        """Return how many cores use one HBM stack while so many of the chip work."""
+        return max(1, ceil(busy_cores / (self.hbm_stacks or 1)))

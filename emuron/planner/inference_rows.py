@@ -56,7 +56,7 @@ class _Configuration:
     precision: DType
     autocast: str
     autocast_type: str
-    busy_cores: int  # of each chip at a time
+    sharing: int  # cores that use one HBM stack at a time
 
 
 class InferenceRows:
@@ -120,15 +120,15 @@ def _configuration(row: Measurement, target: Instance) -> tuple[_Configuration, 
         dtype(PRECISIONS[stated]),
         mode,
         cast,
-        _busy_cores(row, model, target),
+        _sharing(row, model, target),
     )
     return found, notes
 
 
-def _busy_cores(row: Measurement, model: str, target: Instance) -> int:
-    """Return how many cores of each chip work at a time, given the workers of a row."""
+def _sharing(row: Measurement, model: str, target: Instance) -> int:
+    """Return how many cores use one HBM stack at a time, given the workers of a row."""
     workers = min(workers_of(row, model, target), row.cores or target.cores)
-    return min(target.chip.cores, ceil(workers / target.chips))
+    return target.chip.sharing(min(target.chip.cores, ceil(workers / target.chips)))
 
 
 def _of_image(model: str, image: str) -> str:
@@ -173,6 +173,6 @@ def _compile(wanted: _Configuration, target: Instance) -> _Works:
             autocast=wanted.autocast,
             autocast_type=wanted.autocast_type,
         )
-        device = Device(target, busy_cores=wanted.busy_cores)
+        device = Device(target, sharing=wanted.sharing)
         works.append((device.work(compiled.executable), runs))
     return tuple(works)

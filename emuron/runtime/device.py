@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import ceil
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class Device:
     """One instance: loads an executable on every core (data parallel), runs and times it.
 
     `meet` carries out what a core does together with others; without it cores are alone.
-    `busy_cores` of a chip work at a time and share its memory, all of them unless it is given.
+    `sharing` cores use one HBM stack at a time, those of all cores at work unless it is given.
     """
 
     def __init__(
@@ -37,12 +36,12 @@ class Device:
         backend: str = "numpy",
         meet: Callable[[Meeting, Operands], None] | None = None,
         *,
-        busy_cores: int | None = None,
+        sharing: int | None = None,
     ) -> None:
         self.instance = instance
         self.backend = backend
         self._meet = meet
-        self._busy_cores = instance.chip.cores if busy_cores is None else busy_cores
+        self._sharing = sharing or instance.chip.sharing(instance.chip.cores)
         self._machines: dict[DevicePart, Machine] = {}
         self._timings: dict[Program, TimingResult] = {}
         self._sums: dict[Executable, TimingResult] = {}
@@ -140,9 +139,8 @@ class Device:
 
     def _time_program(self, program: Program) -> TimingResult:
         if program not in self._timings:
-            chip = self.instance.chip
-            sharing = ceil(self._busy_cores / (chip.hbm_stacks or 1))
-            self._timings[program] = TimingSimulator(self.instance, sharing=sharing).run(program)
+            simulator = TimingSimulator(self.instance, sharing=self._sharing)
+            self._timings[program] = simulator.run(program)
         return self._timings[program]
 
     def work(self, executable: Executable) -> Work:

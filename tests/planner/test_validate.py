@@ -92,7 +92,6 @@ def test_a_configuration_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> No
     ("changes", "note"),
     [
         ({"instance": "g5.xlarge"}, "instance 'g5.xlarge' is not in the catalog"),
-        ({"instance": "inf1.xlarge"}, "NeuronCores-v1"),
         ({"cores": 3}, "3 cores stated, but inf2.xlarge has 2"),
         ({"tensor_parallel": 8}, "tensor parallelism over 8 cores is not modelled yet"),
         ({"run_mode": "Model Pipeline"}, "run mode 'Model Pipeline' is not modelled"),

@@ -345,7 +345,12 @@ class KernelContext:
             return
         for start, count in _pieces(value.view.matrix().dims[0], rows, one_run=value.on_chip):
             piece = tile[start - rows[0] : start - rows[0] + count]
-            nisa.dma_copy(value.pattern((start, count), columns), piece)
+            pattern = value.pattern((start, count), columns)
+            if pattern is not None:
+                nisa.dma_copy(pattern, piece)
+                continue
+            for row in range(count):
+                _store_folded(piece[row : row + 1], value, start + row, columns)
 
     def evict(self, dst: NkiTensor, src: NkiTensor) -> None:
         """Copy a PSUM tile to SBUF on the Scalar engine (the Vector engine has more to do)."""
@@ -474,6 +479,19 @@ def _pieces(
         size = min(end - start, inner - start % inner)
         yield from _pieces(dim, (start, size), one_run) if len(dim) > 2 else ((start, size),)
         start += size
+
+
+def _store_folded(line: NkiTensor, value: Placed, row: Index, columns: tuple[Index, int]) -> None:
+    """Store columns of one row of a value whose rows lie on several partitions each."""
+    width = value.columns
+    assert not isinstance(row, Affine)
+    assert not isinstance(columns[0], Affine)
+    first = row * (value.shape[-1] // width) + columns[0] // width
+    last = first + columns[1] // width
+    for block in range(first // 128, -(-last // 128)):
+        low, high = max(first, 128 * block), min(last, 128 * block + 128)
+        part = line[:, (low - first) * width : (high - first) * width]
+        nisa.dma_copy(value.storage[low - 128 * block : high - 128 * block, block], part)
 
 
 def _span(start: Index, count: int) -> slice:

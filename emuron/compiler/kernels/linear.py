@@ -15,7 +15,8 @@ from emuron.isa.affine import Index
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
-_TILE_BYTES = 24 * 1024  # a partition's share of SBUF for a weight tile, and for transposed rows
+_TILE_BYTES = 12 * 1024  # a partition's share of SBUF for a weight tile
+_MOVED_BYTES = 24 * 1024  # and for the transposed rows that it meets
 _ROWS_BYTES = 64 * 1024  # and for transposed rows where weights are streamed through them
 _PSUM_COLUMNS = 512
 _ROWS_AT_ONCE = 512  # half of PSUM's banks, so that a group may start before the last has left
@@ -97,7 +98,7 @@ def linear(
     if packing.blocks * packing.columns * dtype.itemsize > _TILE_BYTES:
         _Streamed(k, x, weight, packing, epilogue, out).run()
         return
-    fitting = _TILE_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
+    fitting = _MOVED_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
     step = min(rows, max(128, fitting))
     whole, last = divmod(rows, step)
     parts: list[Rows] = [(whole * step, last)] if last else []

@@ -67,6 +67,27 @@ def test_an_encoder_longer_than_the_partitions_gives_the_bits_of_evaluate(
 
 
 @ordered
+@pytest.mark.parametrize(("batch", "sequence"), [(1, 16), (1, 7), (2, 8)])
+def test_few_wide_rows_give_the_bits_of_evaluate(
+    bert: Make, inputs_of: MakeInputs, batch: int, sequence: int
+) -> None:
+    graph = bert(hidden_size=384, num_attention_heads=6).encoder_graph(batch, sequence)
+    assert_same_bits(graph, inputs_of(graph), Autocast("matmult"))
+
+
+@ordered
+def test_an_encoder_for_a_core_without_float32_products_gives_the_bits_of_evaluate(
+    bert: Make, inputs_of: MakeInputs
+) -> None:
+    graph = bert().encoder_graph(2, 20)
+    inputs, cast = inputs_of(graph), Autocast("matmult")
+    inf1 = instance("inf1.xlarge")
+    executed = Device(inf1).run(compile_graph(graph, inf1.chip.core, CompileOptions(cast)), inputs)
+    for name, expected in Evaluator(optimize(graph), "numpy", cast).run(inputs).items():
+        np.testing.assert_array_equal(executed[name], expected, name)
+
+
+@ordered
 @pytest.mark.parametrize("mode", ["none", "matmult", "all"])
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_decoder_gives_the_bits_of_evaluate_in_both_phases(
