@@ -97,7 +97,7 @@ class _Tile:
     head: Index
     rows: Rows
     span: slice
-    stationary: NkiTensor  # the queries, transposed
+    stationary: NkiTensor  # the queries, transposed: [partitions, blocks, rows]
     moving: NkiTensor  # all keys, transposed
 
 
@@ -147,13 +147,13 @@ class _Attention:
         value_rows = k.reachable(_heads(self.values, batch, group), group[1] * value_size)
         tile = on_partitions(k, value_rows, self.rules.dtype)
         for place in range(group[1]):
-            part = slice(place * size, (place + 1) * size)
+            part = slice(place * size, place * size + min(size, 128))
             columns = slice(place * value_size, (place + 1) * value_size)
             for number in range(self.share):
                 head = (group[0] + place) * self.share + number
                 own = group if self.share == 1 else (head, 1)
                 start = place * size if self.share == 1 else 0
-                self._head(batch, head, (own, start), moving[part, 0], tile[:, :, columns])
+                self._head(batch, head, (own, start), moving[part], tile[:, :, columns])
 
     def _head(
         self,
@@ -166,6 +166,7 @@ class _Attention:
         """Begin every query tile of a head, which lies from row own[1] of heads own[0]."""
         k, queries, size = self.k, self.q.shape[2], self.q.shape[3]
         heads, start = own
+        part = slice(start, start + min(size, 128))
         query_rows = k.reachable(_heads(self.q, batch, heads), heads[1] * size)
         target = _heads(self.out, batch, (head, 1))
         stationary = None
@@ -177,9 +178,9 @@ class _Attention:
                 self._settle(_FINISH_AFTER - 1)
                 if stationary is None:
                     turned = k.transposed(query_rows, (row, count), self.rules.dtype)
-                    left = turned[start : start + size, 0]
+                    left = turned[part]
                 else:
-                    left = stationary[start : start + size, 0, row : row + count]
+                    left = stationary[part, :, row : row + count]
                 tile = _Tile(batch, head, (row, count), slice(first, end), left, moving)
                 if end - first > KEPT_KEYS:
                     self._settle(0)
@@ -245,13 +246,13 @@ class _Attention:
     def _scores(self, tile: _Tile, keys: slice) -> NkiTensor:
         """Return the scaled and masked scores [rows, keys] in SBUF."""
         hidden = self.masks.hidden(tile.batch, tile.head, tile.rows, keys)
-        stationary, moving = tile.stationary, tile.moving[:, keys]
-        rows, length = stationary.shape[1], moving.shape[1]
+        stationary, moving = tile.stationary, tile.moving[:, :, keys]
+        rows, length, size = stationary.shape[2], moving.shape[2], self.q.shape[3]
         scores = self.k.sbuf((rows, length), float32, "scores")
         for start in range(0, length, _PSUM_COLUMNS):
             span = slice(start, min(length, start + _PSUM_COLUMNS))
             product = self.k.psum((rows, span.stop - start), float32)
-            nisa.nc_matmul(product, stationary, moving[:, span], accumulate=False)
+            contract(product, stationary, moving[:, :, span], size)
             scale = self.rules.scale
             if self.rules.softcap:
                 product, scale = self._capped(product), self.rules.softcap

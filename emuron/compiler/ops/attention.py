@@ -280,4 +280,5 @@ class Attention(Op):
             ),
             Example(cls(0.25, softcap=1.5, masked=True), (q16, k16, k16, bias)),
             Example(cls(0.25, causal=True, window=200), (q.with_shape(1, 1, 800, 8),) * 3),
+            Example(cls(0.125), (q.with_shape(1, 2, 40, 160),) * 3),
         )
