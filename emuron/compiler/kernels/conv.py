@@ -90,6 +90,11 @@ class _Convolution:
         depth, rows, columns = (*one, *given)
         return depth, rows, columns
 
+    @cached_property
+    def reaches(self) -> tuple[list[Reach | None], ...]:
+        """What each position of each window meets."""
+        return tuple([w.reach(p) for p in range(w.length)] for w in self.windows)
+
     def _outputs(self, block: int) -> tuple[int, int]:
         """Return (first, count) of the output channels of a block."""
         first = block * self.packing.columns
@@ -305,8 +310,8 @@ class _Source:
         spans = ((self.band.depth, 1), rows, columns)
         place = (*(0,) * (3 - len(position)), *position)
         found = []
-        for window, at, span in zip(self.work.windows, place, spans, strict=True):
-            reach = window.reach(at)
+        for reaches, at, span in zip(self.work.reaches, place, spans, strict=True):
+            reach = reaches[at]
             part = None if reach is None else reach.within(*span)
             if part is None:
                 return None
@@ -333,7 +338,7 @@ class _Source:
             span = (self.band.rows[1] - 1) * window.stride + window.dilation * (window.length - 1)
             first, end = max(0, begin), min(window.size, begin + span + 1)
             return (first, end - first) if first < end else (0, 1)
-        reaches = (window.reach(p) for p in range(window.length))
+        reaches = self.work.reaches[1]
         parts = [r.within(*self.band.rows) for r in reaches if r is not None]
         met = [p for p in parts if p is not None]
         first = min((p.start for p in met), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -56,42 +57,23 @@ class ConvPacking:
     @property
     def columns(self) -> int:
         """Output channels of a block: 128, or fewer where their matrices would be too large."""
-        columns = PARTITIONS
-        most = max(len(self.steps(first, PARTITIONS)) for first in range(0, self.outputs, columns))
-        while most * columns * self.itemsize > _MOST_BYTES and columns > _LEAST_COLUMNS:
-            columns //= 2
-        return min(columns, self.outputs)
+        return _plan(self).columns
 
     @property
     def blocks(self) -> int:
         """Blocks of output channels."""
-        return -(-self.outputs // self.columns)
-
-    def steps(self, first: int, count: int) -> tuple[Step, ...]:
-        """Return the passes for output channels from `first` on."""
-        channels, groups = self.channels, self.groups
-        if folds(channels, groups, self.windows):
-            chunks = contraction_chunks(channels, groups, 0, self.windows)
-            return tuple(Step(c.positions, 0, len(c.positions) * channels) for c in chunks)
-        each, size = self.outputs // groups, channels // groups
-        last = min(self.outputs, first + count) - 1
-        begin, end = first // each * size, (last // each + 1) * size
-        return tuple(
-            Step((p,), block, min(PARTITIONS, channels - block * PARTITIONS))
-            for p in ordered_positions(self.windows)
-            for block in range(begin // PARTITIONS, -(-end // PARTITIONS))
-        )
+        return len(_plan(self).steps)
 
     def of_block(self, block: int) -> tuple[Step, ...]:
         """Return the passes of a block of output channels."""
-        return self.steps(block * self.columns, self.columns)
+        return _plan(self).steps[block]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape in HBM."""
-        steps = [self.of_block(m) for m in range(self.blocks)]
-        rows = max(step.rows for found in steps for step in found)
-        return (self.blocks, rows, max(map(len, steps)), self.columns)
+        plan = _plan(self)
+        rows = max(step.rows for found in plan.steps for step in found)
+        return (len(plan.steps), rows, max(map(len, plan.steps)), plan.columns)
 
     def pack(self, weight: np.ndarray) -> np.ndarray:
         """Return a weight in the packed shape, same dtype."""
@@ -133,6 +115,45 @@ class ConvPacking:
             rows = slice(begin - step.block * PARTITIONS, end - step.block * PARTITIONS)
             part = taken[:, begin - group * size : end - group * size]
             matrix[rows, columns] = _at(part, step.positions[0]).T
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    columns: int
+    steps: tuple[tuple[Step, ...], ...]  # of each block of output channels
+
+
+@cache
+def _plan(packing: ConvPacking) -> _Plan:
+    """Return the blocks of output channels and the passes of each."""
+    positions = ordered_positions(packing.windows)
+    columns = PARTITIONS
+    while True:
+        starts = range(0, packing.outputs, columns)
+        steps = tuple(_steps(packing, first, columns, positions) for first in starts)
+        size_bytes = max(map(len, steps)) * columns * packing.itemsize
+        if size_bytes <= _MOST_BYTES or columns == _LEAST_COLUMNS:
+            return _Plan(min(columns, packing.outputs), steps)
+        columns //= 2
+
+
+def _steps(
+    packing: ConvPacking, first: int, count: int, positions: list[Position]
+) -> tuple[Step, ...]:
+    """Return the passes for `count` output channels from `first` on."""
+    channels, groups = packing.channels, packing.groups
+    if folds(channels, groups, packing.windows):
+        chunks = contraction_chunks(channels, groups, 0, packing.windows)
+        return tuple(Step(c.positions, 0, len(c.positions) * channels) for c in chunks)
+    each, size = packing.outputs // groups, channels // groups
+    last = min(packing.outputs, first + count) - 1
+    begin, end = first // each * size, (last // each + 1) * size
+    blocks = range(begin // PARTITIONS, -(-end // PARTITIONS))
+    return tuple(
+        Step((p,), block, min(PARTITIONS, channels - block * PARTITIONS))
+        for p in positions
+        for block in blocks
+    )
 
 
 def _at(weight: np.ndarray, position: Position) -> np.ndarray:

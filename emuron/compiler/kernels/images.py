@@ -163,13 +163,10 @@ def whole_image(k: KernelContext, value: Placed, dtype: DType) -> Image:
         return own
     shape = as_volume(value).shape
     channels = shape[1]
-    if _rows_hold_channels(value):
-        view = value.view.permute((0, *range(2, len(value.shape)), 1))
-        rows = view.reshape((shape[0] * prod(shape[2:]), channels))
-        if rows is not None:
-            pixels = k.reachable(value.seen_as(rows), channels)
-            turned = k.transposed(pixels, (0, rows.shape[0]), dtype)
-            return Image(_split(turned, shape), channels)
+    pixels = _pixels(k, value)
+    if pixels is not None:
+        turned = k.transposed(pixels, (0, pixels.shape[0]), dtype)
+        return Image(_split(turned, shape), channels)
     key = ("image", value.storage.tensor, str(value.view), dtype)
 
     def make() -> NkiTensor:
@@ -181,10 +178,14 @@ def whole_image(k: KernelContext, value: Placed, dtype: DType) -> Image:
     return Image(k.kept(key, make), channels)
 
 
-def _rows_hold_channels(value: Placed) -> bool:
-    """Tell whether the channels of a pixel lie one after another, as linear layers write them."""
+def _pixels(k: KernelContext, value: Placed) -> Placed | None:
+    """Return a value as rows of channels if they lie so, as linear layers write them, else None."""
     channel, last = value.view.dims[1], value.view.dims[-1]
-    return value.shape[1] > 1 and channel[-1][1] == 1 and last[-1][1] != 1
+    if value.shape[1] == 1 or channel[-1][1] != 1 or last[-1][1] == 1:
+        return None
+    view = value.view.permute((0, *range(2, len(value.shape)), 1))
+    rows = view.reshape((prod(value.shape) // value.shape[1], value.shape[1]))
+    return None if rows is None else k.reachable(value.seen_as(rows), value.shape[1])
 
 
 def band_image(k: KernelContext, value: Placed, dtype: DType, band: Band) -> Image:
@@ -193,6 +194,13 @@ def band_image(k: KernelContext, value: Placed, dtype: DType, band: Band) -> Ima
     if own is not None:
         return own
     count, width = band.rows[1], value.shape[-1]
+    pixels = _pixels(k, value) if band.images[1] == 1 else None
+    if pixels is not None:
+        _, channels, depths, height, _ = as_volume(value).shape
+        first = ((band.images[0] * depths + band.depth) * height + band.rows[0]) * width
+        turned = k.transposed(pixels, (first, count * width), dtype)
+        tile = _split(turned, (1, channels, 1, count, width))
+        return Image(tile, channels, (band.depth, band.rows[0]), local=True)
     made = new_image(k, value.shape[1], (band.images[1], 1, count, width), dtype)
     made = replace(made, origin=(band.depth, band.rows[0]), local=True)
     fill(k, made, value, band)

@@ -21,15 +21,14 @@ _LEAST_REPEATS = 4  # of an element, from which it is loaded once
 
 
 def is_turned(value: Placed) -> bool:
-    """Tell whether a value on chip is a matrix whose columns are the rows of its base.
+    """Tell whether a value is a matrix whose columns are the rows of its base.
 
     So lie the pixels of an image whose channels are on partitions, seen as rows of channels.
     """
-    if not value.on_chip or value.columns < 1:
+    if value.columns <= 1:
         return False
-    rows, columns = value.view.matrix().dims
     base = LogicalView.dense((value.rows, value.columns)).permute((1, 0)).matrix()
-    return (rows, columns) == base.dims and value.view.offset == 0 and value.columns > 1
+    return value.view.matrix().dims == base.dims and value.view.offset == 0
 
 
 def turned_rows(
@@ -41,9 +40,9 @@ def turned_rows(
     tile = k.sbuf((rows[1], count), value.dtype, "turned")
     begin = first
     while begin < first + count:
-        block, partition = divmod(begin, _PARTITIONS)
+        partition = begin % _PARTITIONS
         width = min(_PARTITIONS - partition, first + count - begin)
-        source = value.storage[partition : partition + width, block, _span(rows)]
+        source = _base_rows(k, value, (begin, width), rows)
         stage = k.psum((rows[1], width), value.dtype)
         nisa.nc_transpose(stage, source, engine="tensor")
         k.evict(tile[:, begin - first : begin - first + width], stage)
@@ -51,18 +50,39 @@ def turned_rows(
     return tile
 
 
+def _base_rows(
+    k: KernelContext, value: Placed, rows: tuple[int, int], columns: tuple[Index, int]
+) -> NkiTensor:
+    """Return rows of a value's base, all of one block of partitions."""
+    first, count = rows
+    if value.on_chip:
+        block, partition = divmod(first, _PARTITIONS)
+        return value.storage[partition : partition + count, block, _span(columns)]
+    tile = k.sbuf((count, columns[1]), value.dtype, "rows")
+    nisa.dma_copy(tile, _stored(value)[first : first + count, _span(columns)])
+    return tile
+
+
+def _stored(value: Placed) -> NkiTensor:
+    return value.storage.reshape((value.rows, value.columns))
+
+
 def turned_columns(
     k: KernelContext, value: Placed, rows: tuple[Index, int], dtype: DType
 ) -> NkiTensor:
     """Return rows of a turned value with their columns on partitions: its own bytes, or a copy."""
-    own = value.storage[:, :, _span(rows)]
-    if value.dtype == dtype:
-        return own
-    tile = k.sbuf(own.shape, dtype, "transposed")
-    last = value.rows % _PARTITIONS
-    for block in range(own.shape[1]):
-        count = last if last and block == own.shape[1] - 1 else own.shape[0]
-        nisa.tensor_copy(tile[:count, block], own[:count, block], engine="vector")
+    if value.on_chip and value.dtype == dtype:
+        return value.storage[:, :, _span(rows)]
+    shape = (min(_PARTITIONS, value.rows), -(-value.rows // _PARTITIONS), rows[1])
+    tile = k.sbuf(shape, dtype, "transposed")
+    for first in range(0, value.rows, _PARTITIONS):
+        count, block = min(_PARTITIONS, value.rows - first), first // _PARTITIONS
+        if value.on_chip:
+            source = value.storage[:count, block, _span(rows)]
+            nisa.tensor_copy(tile[:count, block], source, engine="vector")
+        else:
+            source = _stored(value)[first : first + count, _span(rows)]
+            nisa.dma_copy(tile[:count, block], source)
     return tile
 
 
