@@ -13,6 +13,7 @@ from types import MappingProxyType
 from emuron.compiler.graph import Graph
 from emuron.compiler.passes import match_activations as activations
 from emuron.compiler.passes import match_attention as attention
+from emuron.compiler.passes import match_batch_norm as images
 from emuron.compiler.passes import match_norms as norms
 from emuron.compiler.passes import match_rope as ropes
 from emuron.compiler.passes import simplify
@@ -26,6 +27,9 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
             ropes.rope,
             norms.spread_layer_norm,
             norms.biased_layer_norm,
+            images.conv_bias,
+            images.batch_norm,
+            images.element_wise,
         ),
         "attention": (attention.shared_heads, attention.simpler_mask),
         "cast": (simplify.fold_numbers, simplify.drop_same),
@@ -42,8 +46,8 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
         "erf": (simplify.fold_numbers,),
         "exp": (simplify.fold_numbers,),
         "matmul": (simplify.turn_matmul, attention.attention),
-        "max": (simplify.fold_numbers, simplify.drop_neutral),
-        "min": (simplify.fold_numbers, simplify.drop_neutral),
+        "max": (simplify.fold_numbers, simplify.drop_neutral, simplify.relu, images.element_wise),
+        "min": (simplify.fold_numbers, simplify.drop_neutral, images.element_wise),
         "mul": (
             simplify.fold_numbers,
             simplify.drop_neutral,
@@ -55,7 +59,9 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
             norms.weighted_rms_norm,
             norms.layer_norm,
             norms.weighted_layer_norm,
+            images.element_wise,
         ),
+        "pad": (images.padded,),
         "permute": (simplify.join_permutes,),
         "pow": (simplify.fold_numbers, simplify.drop_neutral, simplify.square),
         "reciprocal": (simplify.fold_numbers, activations.sigmoid, simplify.inverse_root),
@@ -66,6 +72,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
         "softmax": (simplify.reshape_after,),
         "sqrt": (simplify.fold_numbers,),
         "sub": (simplify.fold_numbers, simplify.drop_neutral, simplify.negate),
+        **dict.fromkeys(("gelu", "relu", "sigmoid", "silu", "tanh"), (images.element_wise,)),
         **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), (simplify.fold_numbers,)),
     }
 )

@@ -137,9 +137,7 @@ def _is_variance(match: Matching, value: Value, x: Value) -> bool:
             and centred.inputs[0] is x
             and _mean_of(match, centred.inputs[1], x) is x
         )
-    value = match.through(value, *_UNIT)
-    floor = match.with_number(value, "max")
-    node = match.maker(match.through(floor[0] if floor else value, *_UNIT), "sub")
+    node = match.maker(match.through(value, *_UNIT, "relu"), "sub")
     if node is None:
         return False
     squares = _mean_of(match, node.inputs[0], x)

@@ -13,7 +13,7 @@ from emuron.compiler.ops.binary import Mul
 from emuron.compiler.ops.creation import Full
 from emuron.compiler.ops.reduction import Reduce
 from emuron.compiler.ops.shaping import Permute
-from emuron.compiler.ops.unary import Neg, Rsqrt
+from emuron.compiler.ops.unary import Neg, Relu, Rsqrt
 from emuron.compiler.passes.matching import Matching
 from emuron.errors import EmuronError
 from emuron.numerics.dtypes import bool_
@@ -75,6 +75,13 @@ def negate(match: Matching, node: Node) -> Value | None:
         )
     found = match.with_number(node.outputs[0], "mul")
     return match.emit(node, Neg(), found[0]) if found is not None and found[1] == -1 else None
+
+
+def relu(match: Matching, node: Node) -> Value | None:
+    """Write the maximum of x and 0 as relu."""
+    found = match.with_number(node.outputs[0], "max")
+    is_float = node.outputs[0].type.dtype.kind == "float"
+    return match.emit(node, Relu(), found[0]) if found and found[1] == 0 and is_float else None
 
 
 def inverse_root(match: Matching, node: Node) -> Value | None:
