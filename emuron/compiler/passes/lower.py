@@ -194,7 +194,11 @@ class _Lowering:
 
     def _node(self, node: Node) -> None:
         self.counts["operators"] += self.turns
-        if node.op.name in VIEWS and self._view(node):
+        # What a layer hands on or gives away is written, to a place of its own.
+        value = node.outputs[0]
+        given = self.bound.index is not None and self.residency.is_output(value)
+        leaves = given or value in self.targets
+        if node.op.name in VIEWS and not leaves and self._view(node):
             self.counts["views that move nothing"] += self.turns
             return
         joined = self._epilogue(node)
@@ -208,10 +212,10 @@ class _Lowering:
             inputs = tuple(self.k.materialize(placed) for placed in inputs)
         epilogue = self._joined(node, joined)
         placed = tuple(self._target((node, *joined), v) for v in last.outputs)
-        given = seen_alike(node, (*inputs, *placed))
+        seen = seen_alike(node, (*inputs, *placed))
         try:
             node.op.lower(
-                self.k, tuple(given[: len(inputs)]), tuple(given[len(inputs) :]), **epilogue
+                self.k, tuple(seen[: len(inputs)]), tuple(seen[len(inputs) :]), **epilogue
             )
         except UnsupportedOpError as error:
             self.refused[node] = str(error)
