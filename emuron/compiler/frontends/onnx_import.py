@@ -80,6 +80,7 @@ class GraphImporter:
         self.b = GraphBuilder(file.name)
         self.store = OperandStore(self.b, with_data=with_data)
         self.functions = local_functions(file.proto)
+        self.held: dict[int, tuple[Any, dict[str, Operand]]] = {}
         self.nodes = 0
         self.depth = 0
 
@@ -115,13 +116,16 @@ class GraphImporter:
         return found
 
     def _initializers(self, graph: Any, frame: Frame) -> None:
+        """Name the stored tensors of a graph or body; those of a body are read once."""
         if graph.sparse_initializer:
             raise UnsupportedOpError("sparse initializers are not read; store them densely")
-        for tensor in graph.initializer:
+        _, held = self.held.setdefault(id(graph), (graph, {}))
+        for tensor in graph.initializer if not held else ():
             found = stored(tensor, self.file.folder)
-            frame.names[tensor.name] = Operand(
+            held[tensor.name] = Operand(
                 tensor.name, found.element, found.shape, found.load, is_stored=True
             )
+        frame.names.update(held)
 
     def _check_declared(self, graph: Any, frame: Frame) -> None:
         """Check that sizes and dtypes that the file declares are those of the graph."""

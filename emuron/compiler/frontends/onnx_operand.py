@@ -73,7 +73,7 @@ class OperandStore:
         """Write into `builder`; without `with_data` parameters have no loaders."""
         self.b = builder
         self.with_data = with_data
-        self.weights: dict[Value, Operand] = {}
+        self._owners: dict[str, Operand] = {}
 
     def value(self, operand: Operand) -> Value:
         """Return the value of an operand; numbers become a parameter, or a constant if few."""
@@ -99,7 +99,8 @@ class OperandStore:
             )
         if array.size <= MOST_CONSTANT_ELEMENTS and _is_exact(array):
             return self.b.constant(_numbers(array), type)
-        return self._parameter(f"constant[{operand.name}]", type, partial(_itself, array))
+        name = f"constant[{self._name(operand)}]"
+        return self._parameter(name, type, partial(_itself, array))
 
     def _doubled(self, operand: Operand, half: np.ndarray) -> Value:
         """Return numbers of which the file holds the last dimension twice, once in the graph."""
@@ -118,13 +119,19 @@ class OperandStore:
         assert operand.source is not None
         type = type_of(operand.element, operand.shape, f"weight {operand.name!r}")
         loader = partial(_narrowed, operand.source, type, operand.name)
-        name = operand.name
+        name = self._name(operand)
         if transposed:
             type, name = type.with_shape(*type.shape[::-1]), f"{name}[T]"
             loader = partial(_transposed, loader)
-        value = self._parameter(name, type, loader)
-        self.weights[value] = operand
-        return value
+        return self._parameter(name, type, loader)
+
+    def _name(self, operand: Operand) -> str:
+        """Return a name of its own for an operand: bodies that repeat use names again."""
+        name, count = operand.name, 1
+        while self._owners.setdefault(name, operand) is not operand:
+            count += 1
+            name = f"{operand.name}#{count}"
+        return name
 
     def part(self, operand: Operand, index: int, start: int, stop: int) -> Value:
         """Return entry `index` of a stored tensor, rows start..stop of it, as a parameter."""
@@ -135,7 +142,7 @@ class OperandStore:
         loader = partial(
             _rows, partial(_narrowed, operand.source, type, operand.name), index, start, stop
         )
-        return self._parameter(f"{operand.name}[{index},{start}:{stop}]", type, loader)
+        return self._parameter(f"{self._name(operand)}[{index},{start}:{stop}]", type, loader)
 
     def _parameter(self, name: str, type: TensorType, loader: Loader) -> Value:
         return self.b.parameter(name, type, loader if self.with_data else None)

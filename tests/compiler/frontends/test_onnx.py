@@ -295,3 +295,24 @@ def _lstm(x: np.ndarray, w: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndar
         h = o * np.tanh(c)
         found.append(h)
     return np.stack(found)
+
+
+def test_tables_of_the_steps_of_a_loop_stay_apart():
+    body = helper.make_graph(
+        [
+            node("Identity", "go", "on"),
+            node("Mul", "counts step", "table"),
+            node("Tile", "table twice", "wide"),
+            node("Cast", "wide", "reals", to=FLOAT),
+            node("Add", "h reals", "sum"),
+        ],
+        "body",
+        [value("step", [], T.INT64), value("go", [], T.BOOL), value("h", [5000])],
+        [value("on", [], T.BOOL), value("sum", [5000])],
+        [tensor("counts", np.arange(2500)), tensor("twice", np.array([2]))],
+    )
+    weights = [tensor("steps", np.array(4)), tensor("yes", np.array(True))]
+    call = node("Loop", "steps yes x", "last", body=body)
+    graph = to_graph(model([call], [value("x", [5000])], [value("last", None)], weights))
+    x = np.zeros(5000, np.float32)
+    np.testing.assert_array_equal(run(graph, x)[0], np.tile(np.arange(2500), 2) * (1 + 2 + 3))
