@@ -75,7 +75,6 @@ def test_one_token_takes_the_time_of_the_prompt() -> None:
         ({"dtype": "int3"}, "model dtype 'int3' is not understood"),
         ({"tensor_parallel": 25}, "24 logical cores"),
         ({"model": "BERT (bert-base-uncased)"}, "has no tpot_p50 to predict"),
-        ({"model": "mamba-130m"}, "no native decoder"),
         ({"unit": "hours"}, "unit 'hours' of tpot_p50 is unknown"),
         ({"run_mode": "Model Pipeline"}, "run mode 'Model Pipeline' of a decoder"),
     ],
@@ -84,6 +83,14 @@ def test_a_row_that_cannot_be_predicted_says_why(changes: dict[str, object], not
     prediction = Predictor().predict(replace(ROW, **changes))
     assert prediction.predicted is None
     assert note in prediction.note
+
+
+@pytest.mark.torch
+def test_a_model_without_a_native_decoder_says_so() -> None:
+    pytest.importorskip("torch")
+    prediction = Predictor().predict(replace(ROW, model="mamba-130m"))
+    assert prediction.predicted is None
+    assert "no native decoder" in prediction.note
 
 
 @pytest.mark.slow
