@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from emuron.compiler.graph import Array, Op, TensorType
+from emuron.compiler.kernels import recurrent
+from emuron.compiler.kernels.context import KernelContext, Placed
+from emuron.compiler.kernels.linear import LinearPacking
+from emuron.compiler.kernels.recurrent import Layer
 from emuron.compiler.ops.arguments import require, require_float, require_shape
 from emuron.compiler.ops.context import EvalContext, Example
 from emuron.compiler.ops.registry import op
-from emuron.numerics.dtypes import float32
+from emuron.errors import UnsupportedOpError
+from emuron.numerics.dtypes import DType, float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,31 @@ class _Recurrent(Op):
     def steps(self, count: int) -> range:
         """Return the numbers of the steps in the order in which they are taken."""
         return range(count - 1, -1, -1) if self.reverse else range(count)
+
+    def packing(
+        self, operand: int, types: tuple[TensorType, ...], dtype: DType
+    ) -> LinearPacking | None:
+        """Return the layout of a weight: that of a linear layer."""
+        if operand not in (1, 2):
+            return None
+        rows, columns = types[operand].shape
+        return LinearPacking(rows, columns, dtype.itemsize)
+
+    def _layer(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> Layer:
+        """Return what the kernel needs; refuse what it does not take."""
+        x, first, second = inputs[:3]
+        if first.packing is None or second.packing is None:
+            raise UnsupportedOpError(f"{self.name} has a kernel only for weights as parameters")
+        if x.shape[1] > recurrent.MOST_BATCH:
+            raise UnsupportedOpError(
+                f"{self.name} has a kernel for batches up to {recurrent.MOST_BATCH}, found "
+                f"{x.shape[1]}"
+            )
+        biases = (inputs[3], inputs[4]) if self.biased else (None, None)
+        hidden, order = outputs[0].shape[2], self.steps(x.shape[0])
+        return Layer(x, (first, second), biases, self.gates, hidden, order, outputs[0].dtype)
 
     def _inputs(self, ev: EvalContext, arrays: tuple[Array, ...]) -> Array:
         """Return x·weight_ih + bias_ih of all steps, [S, B, G·H] float32."""
@@ -128,6 +158,14 @@ class Lstm(_Recurrent):
     orders: ClassVar[tuple[str, ...]] = ("ifgo", "iofg")
     states: ClassVar[tuple[str, ...]] = ("h", "c")
 
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write the steps one after another."""
+        begun = inputs[-2:] if self.begun else (None, None)
+        layer = self._layer(k, inputs, outputs)
+        recurrent.lstm(k, layer, (begun[0], begun[1]), (outputs[0], outputs[1], outputs[2]))
+
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return all steps' h, the last h and the last c."""
         b, weight = ev.backend, arrays[2]
@@ -163,6 +201,16 @@ class Gru(_Recurrent):
     reset_after: bool = True
     orders: ClassVar[tuple[str, ...]] = ("rzn", "zrn")
     states: ClassVar[tuple[str, ...]] = ("h",)
+
+    def lower(
+        self, k: KernelContext, inputs: tuple[Placed, ...], outputs: tuple[Placed, ...]
+    ) -> None:
+        """Write the steps one after another."""
+        if not self.reset_after:
+            raise UnsupportedOpError("gru has a kernel only where the reset follows the product")
+        layer = self._layer(k, inputs, outputs)
+        begun = inputs[-1] if self.begun else None
+        recurrent.gru(k, layer, begun, (outputs[0], outputs[1]))
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return all steps' h and the last h."""

@@ -29,7 +29,7 @@ ON_HOST = frozenset(
         *("floordiv-2", "histogram", "mod-2"),
         *("rem-2", "rng_bits", "scatter_nd-6", "sort", "topk-1"),
         "while",
-        *("lstm", "gru"),
+        "gru-3",
         "grouped_matmul",
     }
 )
@@ -62,7 +62,7 @@ def graph_of(example: Example) -> tuple[Graph, dict[str, np.ndarray]]:
     operands, inputs = [], {}
     for number, (type, bounds) in enumerate(zip(example.types, ranges, strict=True)):
         array = values(type, bounds, number)
-        if example.op.name in ("linear", "conv") and number > 0:
+        if example.op.name in ("linear", "conv", "lstm", "gru") and number > 0:
             operands.append(builder.parameter(f"p{number}", type, lambda array=array: array))
             continue
         operands.append(builder.input(f"x{number}", type))
