@@ -17,11 +17,11 @@ from emuron.runtime.executable import Executable
 INF2 = instance("inf2.xlarge")
 
 
-def table(rows: int = 10) -> Executable:
+def table(rows: int = 10, columns: int = 8) -> Executable:
     """Return a program that looks up rows of a table of ones and doubles them."""
     b = GraphBuilder("table")
     ids = b.input("ids", TensorType((1, 4), int32))
-    shape = (rows, 8)
+    shape = (rows, columns)
     weight = b.parameter("w", TensorType(shape, float32), lambda: np.ones(shape, np.float32))
     found = b.take(weight, ids)
     b.output("y", b.add(found, found))
@@ -59,7 +59,7 @@ def test_wrong_inputs_are_refused_by_name(inputs: dict[str, np.ndarray], message
 
 def test_a_program_beyond_a_cores_memory_is_refused() -> None:
     with pytest.raises(CapacityError, match=r"does not fit: .* GiB on each core"):
-        Device(INF2).load(table(rows=1 << 30))
+        Device(INF2).load(table(rows=1 << 23, columns=1024))
 
 
 def test_a_program_is_timed_once() -> None:
