@@ -25,6 +25,7 @@ WORKLOADS = (
     "softmax",
     "attention",
     "attention 512 keys",
+    "attention, two passes",
 )
 OURS = ("emuron", "emuron, timed")
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -153,3 +153,78 @@ def weigh(weights, values):
         block = nl.ds(number * PARTITIONS, PARTITIONS)
         nisa.nc_matmul(dst=product, stationary=stationary[:, block], moving=values[number])
     return product
+
+
+def attention_in_two_passes(query_t, key_t, value, out, scale):
+    """Write the same attention: the maxima of all scores first, then their powers and sums.
+
+    The second time scores come out turned, keys on the partitions, as their product with the values
+    contracts them. A row of ones under the keys takes the queries' maxima off, and a column of ones
+    beside the values gives the sums.
+    """
+    heads, width, sequence = key_t.shape
+    for head in nl.affine_range(heads):
+        keys = nl.ndarray((width + 1, sequence), dtype=key_t.dtype, buffer=nl.sbuf)
+        nisa.dma_copy(dst=keys[0:width, :], src=key_t[head])
+        ones(keys[width : width + 1, :], keys[0:1, :])
+        values = []
+        for start in nl.affine_range(0, sequence, PARTITIONS):
+            tile = nl.ndarray((PARTITIONS, width + 1), dtype=value.dtype, buffer=nl.sbuf)
+            nisa.dma_copy(dst=tile[:, 0:width], src=value[head, nl.ds(start, PARTITIONS), :])
+            ones(tile[:, width : width + 1], tile[:, 0:1])
+            values.append(tile)
+        for start in nl.affine_range(0, sequence, WIDE):
+            queries = nl.ndarray((width + 1, WIDE), dtype=query_t.dtype, buffer=nl.sbuf)
+            nisa.dma_copy(dst=queries[0:width, :], src=query_t[head, :, nl.ds(start, WIDE)])
+            for at in nl.affine_range(0, WIDE, PARTITIONS):
+                take_off_maxima(queries, keys, nl.ds(at, PARTITIONS))
+            product = weighed(queries, keys, values, scale)
+            for at in nl.affine_range(0, WIDE, PARTITIONS):
+                turned = nl.ndarray((PARTITIONS, width + 1), dtype="float32", buffer=nl.psum)
+                nisa.nc_transpose(dst=turned, data=product[:, nl.ds(at, PARTITIONS)])
+                total = column()
+                nisa.reciprocal(dst=total, data=turned[:, width : width + 1])
+                result = nl.ndarray((PARTITIONS, width), dtype=value.dtype, buffer=nl.sbuf)
+                nisa.tensor_scalar(
+                    dst=result, data=turned[:, 0:width], op0=nl.multiply, operand0=total
+                )
+                nisa.dma_copy(dst=out[head, nl.ds(start + at, PARTITIONS), :], src=result)
+
+
+def ones(dst, like):
+    """Fill `dst` with ones, from any numbers of its shape."""
+    nisa.tensor_scalar(dst, like, nl.multiply, 0.0, op1=nl.add, operand1=1.0)
+
+
+def take_off_maxima(queries, keys, block):
+    """Write what is to be added to the scores of 128 queries under them: their negated maxima."""
+    width, sequence = keys.shape[0] - 1, keys.shape[1]
+    largest = nl.ndarray((PARTITIONS, sequence // WIDE), dtype="float32", buffer=nl.sbuf)
+    for number in nl.affine_range(sequence // WIDE):
+        scores = nl.ndarray((PARTITIONS, WIDE), dtype="float32", buffer=nl.psum)
+        moving = keys[0:width, nl.ds(number * WIDE, WIDE)]
+        nisa.nc_matmul(dst=scores, stationary=queries[0:width, block], moving=moving)
+        place = largest[:, number : number + 1]
+        nisa.tensor_reduce(dst=place, op=nl.maximum, data=scores, axis=1, keepdims=True)
+    negative = column()
+    nisa.tensor_reduce(
+        dst=negative, op=nl.maximum, data=largest, axis=1, negate=True, keepdims=True
+    )
+    row = nl.ndarray((1, PARTITIONS), dtype="float32", buffer=nl.psum)
+    nisa.nc_transpose(dst=row, data=negative)
+    nisa.tensor_copy(dst=queries[width : width + 1, block], src=row)
+
+
+def weighed(queries, keys, values, scale):
+    """Return the sums of values and of powers, [width + 1, queries], of 512 queries."""
+    product = nl.ndarray((keys.shape[0], WIDE), dtype="float32", buffer=nl.psum)
+    for number, tile in enumerate(values):
+        scores = nl.ndarray((PARTITIONS, WIDE), dtype="float32", buffer=nl.psum)
+        block = nl.ds(number * PARTITIONS, PARTITIONS)
+        nisa.nc_matmul(dst=scores, stationary=keys[:, block], moving=queries)
+        weights = nl.ndarray((PARTITIONS, WIDE), dtype=tile.dtype, buffer=nl.sbuf)
+        nisa.activation(dst=weights, op=nl.exp, data=scores, scale=scale)
+        nisa.nc_matmul(dst=product, stationary=tile, moving=weights)
+    result = nl.ndarray(product.shape, dtype="float32", buffer=nl.sbuf)
+    nisa.tensor_copy(dst=result, src=product)
+    return result

@@ -40,7 +40,8 @@ def prepare(work: workloads.Workload) -> Mapping[str, Callable[[], Any]]:
     nki_kernels.use(interpreter.nl, interpreter.nisa)
     kernel = getattr(nki_kernels, work.kind)
     arrays = emuron_kernels.turned(work)
-    extra = (workloads.SCALE, work.keys) if work.keys else ()
+    extra = [workloads.SCALE] if work.kind.startswith("attention") else []
+    extra += [work.keys] if work.kind == "attention" else []
     function = interpreter.NKIBeta2InterpretedFunction(kernel)
 
     def run() -> Any:
