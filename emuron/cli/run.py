@@ -81,10 +81,7 @@ def run(
     Outputs have the chip's numerics and are compared with float32. Inputs are random tokens, or
     texts given with --text. `emuron run bert-base-uncased --on inf2.xlarge --batch 8`
     """
-    if fidelity not in _FIDELITIES:
-        raise UnknownNameError("fidelity", fidelity, _FIDELITIES)
-    if text and no_data:
-        raise UsageError("--no-data computes nothing, so it cannot be given with --text.")
+    _refuse(fidelity, text, no_data)
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
     options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
     options["shapes"] = shapes_of(shape)
@@ -103,6 +100,13 @@ def run(
         print_json({**summary, **_records(outputs, comparisons), **written})
     else:
         _print(made, outputs, comparisons, written)
+
+
+def _refuse(fidelity: str, text: list[str] | None, no_data: bool) -> None:
+    if fidelity not in _FIDELITIES:
+        raise UnknownNameError("fidelity", fidelity, _FIDELITIES)
+    if text and no_data:
+        raise UsageError("--no-data computes nothing, so it cannot be given with --text.")
 
 
 def _inputs(
