@@ -32,8 +32,7 @@ for any table.
   tables were measured.
 * The published figures themselves move by a median factor of 1.13 between releases of the SDK, so
   ±15 % is as good as the data are.
-* Not predicted: the 99th percentile (there is no model of the tail), tensor parallelism,
-  NeuronCores-v1, models outside the native families. The reasons are counted below.
+* What is not predicted is counted below with its reason.
 """
 
 EXTRAPOLATION = """\
@@ -51,9 +50,8 @@ not used: it would be 1 if the device model were right on average, and what it l
 model's error, which the host must not hide. Releases of the SDK differ by some 3 % at batch 1,
 which moves the intercept by about 60 µs; it is set to the nearest 10 µs.
 
-The DMA figures were later fitted on kernels, and the launch was left as it was: the intercepts
-below have moved by 80 µs since, with slopes further from 1. Weights are now charged for rows that
-lie apart in HBM, which AWS's compiler avoids by the way it lays them out.
+The DMA figures were later fitted on kernels, and the compiler has learnt to interleave instructions
+and to lay weights out without gaps: the intercepts below are the launch again, within 10 µs.
 
 The first alternative, the median of what the rows leave over, gave 41 and −6 µs. A free slope was
 chosen over it after a look at DistilBERT's rows outside the calibration table, so those rows are
