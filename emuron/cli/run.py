@@ -90,11 +90,11 @@ def run(
         made = compiled(model, seed=seed, weights=not no_data, **options)
         summary = made.summary()
         bar.update(steps, advance=1, description="Computing")
-        outputs: dict[str, np.ndarray] = {}
-        comparisons: list[Comparison] = []
-        if not no_data:
-            inputs = _inputs(made, model, text, seed)
-            outputs, comparisons = compute(made, inputs, fidelity, backend)
+        outputs, comparisons = (
+            ({}, [])
+            if no_data
+            else compute(made, _inputs(made, model, text, seed), fidelity, backend)
+        )
         written = write_files(made, report, trace, tuple(c.row() for c in comparisons))
     if as_json:
         print_json({**summary, **_records(outputs, comparisons), **written})

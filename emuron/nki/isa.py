@@ -139,30 +139,11 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
         given = ", ".join(f"{field.name!r}: {field.name}" for field in fields(cls))
         rename = f"    if _earlier:\n        return {cls.mnemonic}(**_now({{{given}}}, _earlier))\n"
         scope["_now"] = earlier
-    by_name = {field.name: field for field in fields(cls)}
-    operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
-    attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
-    if issubclass(cls, Meeting):
-        issue = f"    row = r.meet(_cls, ({operands}), ({attributes}))\n"
-    else:
-        # Calls alike have one form: the shortest way for what kernels do most.
-        layouts = [_layout(name, kind) for name, kind in cls.operands]
-        call = f"r.calls[{', '.join(['_cls', *layouts, *cls.attributes])}]"
-        issue = (
-            f"    try:\n        form = {call}\n"
-            "    except (KeyError, AttributeError, TypeError):\n"
-            "        form = None\n"
-            "    if form is None:\n"  # what it refuses is not shown as an error within another
-            f"        form = r.program.table.form(_cls, ({operands}), ({attributes}))\n"
-            f"        try:\n            {call} = form\n"
-            "        except TypeError:\n            pass\n"  # lists and the like
-            f"    row = r.put(form, ({''.join(f'{name}, ' for name, _ in cls.operands)}))\n"
-        )
     source = (
         f"def {cls.mnemonic}({', '.join(parameters)}):\n{rename}"
         "    try:\n        r = _current()\n"
         "    except LookupError:\n        r = _recorder()\n"
-        f"{issue}"
+        f"{_issue(cls)}"
         "    if name is not None:\n        _label(name, row)\n"
         "    made = _new(_handle)\n    made.row = row\n    return made\n"
     )
@@ -172,6 +153,28 @@ def _issuer(cls: type[Instruction]) -> Callable[..., NkiInstruction]:
     made.__doc__ = cls.__doc__
     made.__module__ = __name__
     return accept_earlier(made) if cls.mnemonic in ADAPTED else made
+
+
+def _issue(cls: type[Instruction]) -> str:
+    """Return the lines of an issuer that add `row` to the program."""
+    by_name = {field.name: field for field in fields(cls)}
+    operands = "".join(f"{_operand(name, kind)}, " for name, kind in cls.operands)
+    attributes = "".join(f"{_attribute(by_name[name])}, " for name in cls.attributes)
+    if issubclass(cls, Meeting):
+        return f"    row = r.meet(_cls, ({operands}), ({attributes}))\n"
+    # Calls alike have one form: the shortest way for what kernels do most.
+    layouts = [_layout(name, kind) for name, kind in cls.operands]
+    call = f"r.calls[{', '.join(['_cls', *layouts, *cls.attributes])}]"
+    return (
+        f"    try:\n        form = {call}\n"
+        "    except (KeyError, AttributeError, TypeError):\n"
+        "        form = None\n"
+        "    if form is None:\n"  # what it refuses is not shown as an error within another
+        f"        form = r.program.table.form(_cls, ({operands}), ({attributes}))\n"
+        f"        try:\n            {call} = form\n"
+        "        except TypeError:\n            pass\n"  # lists and the like
+        f"    row = r.put(form, ({''.join(f'{name}, ' for name, _ in cls.operands)}))\n"
+    )
 
 
 for _module in iter_modules(_instruction_set.__path__):

@@ -125,7 +125,7 @@ def test_an_operator_without_a_kernel_runs_on_the_host_and_is_named_with_its_sou
     path = artifact.save(made, tmp_path / "model.emuron")
     graph = json.loads((path / artifact.GRAPH).read_text())
     gelu = next(node for node in graph["nodes"] if node["op"] == "gelu")
-    gelu.update(op="cumulative", attributes={"axis": 1}, source="model.py:17")
+    gelu.update(op="cumulative", attributes={"axis": 1, "kind": "logsumexp"}, source="model.py:17")
     content = json.dumps(graph).encode()
     (path / artifact.GRAPH).write_bytes(content)
     manifest = json.loads((path / artifact.MANIFEST).read_text())
