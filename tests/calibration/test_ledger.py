@@ -1,4 +1,4 @@
-"""Every figure of ledger.toml is met; the large batches, slow to compile, by `make test-all`."""
+"""Every figure of ledger.toml is met; large batches and decoders, slow, by `make test-all`."""
 
 import tomllib
 from pathlib import Path
@@ -16,7 +16,7 @@ FIGURES = tomllib.loads(Path(__file__).with_name("ledger.toml").read_text(encodi
 
 def marked(figure: dict[str, Any]) -> Any:
     name = "-".join(str(figure[k]) for k in ("model", "instance", "batch", "metric"))
-    marks = [pytest.mark.slow] if figure["batch"] > 1 else []
+    marks = [pytest.mark.slow] if figure["batch"] > 1 or "tp" in figure else []
     return pytest.param(figure, id=name, marks=marks)
 
 
@@ -38,9 +38,12 @@ def test_a_published_figure_is_met_within_its_tolerance(
         value=figure["published"],
         batch=figure["batch"],
         sequence=figure["sequence"],
-        run_mode="Data Parallel",
-        dtype="FP32",
+        run_mode="Tensor Parallel" if "tp" in figure else "Data Parallel",
+        dtype="FP16" if "tp" in figure else "FP32",
         autocast="Matmult-BF16",
+        tensor_parallel=figure.get("tp"),
+        input_tokens=figure.get("input"),
+        output_tokens=figure.get("output"),
     )
     prediction = predictor.predict(row)
     assert prediction.relative_error is not None, prediction.note
