@@ -67,6 +67,16 @@ def test_an_encoder_longer_than_the_partitions_gives_the_bits_of_evaluate(
 
 
 @ordered
+@pytest.mark.parametrize("mode", ["matmult", "all"])
+@pytest.mark.parametrize("kind", ["fp16", "tf32", "fp8"])
+def test_an_encoder_cast_to_any_type_gives_the_bits_of_evaluate(
+    bert: Make, inputs_of: MakeInputs, kind: str, mode: str
+) -> None:
+    graph = bert().encoder_graph(2, 20)
+    assert_same_bits(graph, inputs_of(graph), Autocast(mode, kind))  # type: ignore[arg-type]
+
+
+@ordered
 @pytest.mark.parametrize(("batch", "sequence"), [(1, 16), (1, 7), (2, 8)])
 def test_few_wide_rows_give_the_bits_of_evaluate(
     bert: Make, inputs_of: MakeInputs, batch: int, sequence: int
