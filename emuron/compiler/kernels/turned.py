@@ -127,7 +127,7 @@ def transpose(k: KernelContext, value: Placed, rows: tuple[Index, int], dtype: D
         for first in range(0, columns, _COLUMNS_READ):
             width = min(_COLUMNS_READ, columns - first)
             tile = k.read(value, (rows[0] + start, count), (first, width))
-            if tile.dtype != dtype:
+            if tile.dtype != dtype or not _cuts_into_blocks(tile):
                 narrow = k.sbuf((count, width), dtype)
                 nisa.tensor_copy(narrow, tile, engine="vector")
                 tile = narrow
@@ -155,6 +155,13 @@ def transpose_tile(
         piece = columns_of(tile, 128 * full, width)
         nisa.nc_transpose(stage, piece, engine="tensor")
         k.evict(made[:width, full, _span((start, count))], stage)
+
+
+def _cuts_into_blocks(tile: NkiTensor) -> bool:
+    """Tell whether every block of 128 columns of a tile is one pattern."""
+    runs, columns = tuple(zip(tile.shape[1:], tile.strides[1:], strict=True)), prod(tile.shape[1:])
+    blocks = ((start, min(128, columns - start)) for start in range(0, columns, 128))
+    return all(take(runs, start, count) is not None for start, count in blocks)
 
 
 def columns_of(tile: NkiTensor, start: int, count: int) -> NkiTensor:

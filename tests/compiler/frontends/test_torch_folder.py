@@ -56,6 +56,7 @@ def test_a_folder_of_another_family_is_called_by_its_main_input(tmp_path):
     assert {n.op.name for n in bare.nodes} >= {"conv", "attention", "layer_norm"}
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_diffusers_is_its_networks(tmp_path):
     pytest.importorskip("diffusers")
     made = open_model("stable-diffusion-v1-5", small=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
+from emuron.compiler.compile import compile_model
 from emuron.compiler.frontends.hf import HFModel
 from emuron.compiler.graph import TensorType
 from emuron.compiler.ops import GraphBuilder
@@ -58,3 +60,27 @@ def test_equal_layers_that_skip_a_neighbour_are_not_one_segment() -> None:
         for p, q in s.carried.items()
         for a, b in zip(s.blocks, s.blocks[1:], strict=False)
     )
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_layers_that_end_in_a_view_hand_on_what_they_wrote(layers: int) -> None:
+    b = GraphBuilder("views")
+    x = b.input("x", TensorType((1, 16, 8), float32))
+    weight = b.input("weight", TensorType((8, 8), float32))
+    left = []
+    for i in range(layers):
+        state = b.input(f"state.{i}", TensorType((1, 8), float32))
+        with b.scope(f"layer.{i}"):
+            rows = b.matmul(b.reshape(x, 16, 8), weight)
+            x = b.reshape(b.add(rows, b.reshape(x, 16, 8)), 1, 16, 8)
+            both = b.concat([b.tanh(state), state], 1)
+            left.append(b.slice(both, 1, 1, 9))
+    b.output("y", b.layer_norm(x, epsilon=1e-5))
+    for i, value in enumerate(left):
+        b.output(f"state.{i}.left", value)
+    model = compile_model(b.finish(), on="inf2.xlarge")
+    random = np.random.default_rng(0)
+    inputs = {v.name: random.standard_normal(v.shape, np.float32) for v in model.graph.inputs}
+    executed = model.run(inputs, fidelity="instruction")
+    for name, array in model.run(inputs).items():
+        np.testing.assert_allclose(executed[name], array, atol=1e-5, rtol=1e-5)
