@@ -11,6 +11,7 @@ from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import float32
 
 _PIECE_COLUMNS = 4096  # 16 KiB of float32 in each partition
+_WIDE_COLUMNS = 8192  # beyond them rows, weight and bias leave room for half of that
 
 
 def layer_norm(
@@ -37,13 +38,13 @@ def layer_norm(
 
     def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
         tile, mean, scale = found
-        target = k.target(out, part, (0, columns))
         for span in _pieces(columns):
-            steps = _steps(k, columns_of(target, *span), lines)
+            target = k.target(out, part, span)
+            steps = _steps(k, target, lines)
             piece = columns_of(tile, *span)
             nisa.tensor_scalar(steps[0], piece, "subtract", mean, False, "multiply", scale)
             _affine(k, steps, lines, part[1], span)
-        k.finish(target, out, part, (0, columns))
+            k.finish(target, out, part, span)
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
 
@@ -70,12 +71,12 @@ def rms_norm(
         return tile, scale
 
     def finish(part: Rows, found: tuple[NkiTensor, ...]) -> None:
-        target = k.target(out, part, (0, columns))
         for span in _pieces(columns):
-            steps = _steps(k, columns_of(target, *span), [line])
+            target = k.target(out, part, span)
+            steps = _steps(k, target, [line])
             nisa.tensor_scalar(steps[0], columns_of(found[0], *span), "multiply", found[1])
             _affine(k, steps, [line], part[1], span)
-        k.finish(target, out, part, (0, columns))
+            k.finish(target, out, part, span)
 
     k.in_two_steps(k.row_tiles(rows, x, out), begin, finish)
 
@@ -156,8 +157,9 @@ def _statistics(k: KernelContext, tile: NkiTensor, chunk: int) -> tuple[NkiTenso
 
 def _pieces(columns: int) -> Iterator[tuple[int, int]]:
     """Yield (start, count) of the columns between whose steps float32 values are held."""
-    for start in range(0, columns, _PIECE_COLUMNS):
-        yield start, min(_PIECE_COLUMNS, columns - start)
+    piece = _PIECE_COLUMNS if columns <= _WIDE_COLUMNS else _PIECE_COLUMNS // 2
+    for start in range(0, columns, piece):
+        yield start, min(piece, columns - start)
 
 
 def _steps(
