@@ -30,7 +30,7 @@ $(VENV)/.dev: pyproject.toml
 	@touch $@
 
 $(VENV)/.frameworks: $(VENV)/.dev
-	@$(PY) $(PIP) --editable '.[jax,onnx]'
+	@$(PY) $(PIP) --editable '.[frameworks]'
 	@touch $@
 
 $(DEMO_VENV)/.core: pyproject.toml
