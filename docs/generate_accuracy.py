@@ -6,16 +6,21 @@ The tables of measurements are not part of the repository.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from emuron.compiler.frontends.zoo import zoo, zoo_name
 from emuron.hardware.catalog import chips, instance, instances
 from emuron.hardware.record import figures
 from emuron.planner.measurements import Measurement, read_measurements
 from emuron.planner.prediction import Prediction, summarize
 from emuron.planner.validate import Predictor
+
+ROW_ID = re.compile(r"\bc\d{3}\b")
 
 PAGE = Path(__file__).parent / "accuracy.md"
 
@@ -28,19 +33,25 @@ for any table.
 
 * A prediction comes from the compiled program's simulated time and the host's costs around it. No
   figure belongs to one model.
-* Throughput is that of one worker on each core, one inference after another, as the published
-  tables were measured.
+* Throughput is that of the workers that the published tables had (`planner/protocols.toml`), each
+  with one inference after another.
 * The published figures themselves move by a median factor of 1.13 between releases of the SDK, so
   ±15 % is as good as the data are.
 * What is not predicted is counted below with its reason.
 """
 
 EXTRAPOLATION = """\
-The calibration rows cover encoders of the BERT family with 12 and 24 layers, at a sequence length
-of 128, batches of 1 to 16, on inf2.xlarge and trn1.2xlarge. Everything else extrapolates: other
-sequence lengths, larger batches, smaller or larger hidden sizes, instances with many chips (whose
-hosts are shared by more workers), trn2 and trn3. `emuron validate` notes it on a row whose instance
-family has no fitted parameter.
+The calibration rows cover encoders at a sequence length of 128, images of the usual sizes, and
+Llama decoders over 24 and 32 cores, on Inf1, Inf2 and Trn1. Other lengths, hidden sizes and degrees
+of parallelism extrapolate, and trn2 and trn3 altogether. `emuron validate` notes it on a row whose
+instance family has no fitted parameter.
+"""
+
+LEFT_OUT = """\
+Parameters were fitted on few rows, those that their sources name. The first table is the error of
+each model on all rows that no parameter saw. The second leaves out one encoder at a time: the
+framework's launch is then the intercept of the line through the other encoders of its instance
+family, and the model's rows are predicted with it.
 """
 
 HOST_FIT = """\
@@ -82,6 +93,8 @@ def page(
         checked = [predictor.predict(row) for row in check]
         parts += ["## Rows that nothing was fitted on\n", sections(checked)]
         parts += ["### Not predicted\n", reasons(checked)]
+    parts += ["## Without the fitted rows\n", LEFT_OUT, unseen_table(found)]
+    parts += [left_out_table(predictor, calibration)]
     parts += ["## Fitted parameters\n", fitted_table(), "### The host\n", HOST_FIT]
     parts += [host_tables(predictor, calibration), "## Extrapolation\n", EXTRAPOLATION]
     return "\n".join(parts)
@@ -91,6 +104,7 @@ def sections(found: Sequence[Prediction]) -> str:
     """Return summaries of the predictions: of all, and by what the rows have in common."""
     groups: tuple[tuple[str, Callable[[Measurement], object]], ...] = (
         ("", lambda row: "all"),
+        ("family", family_of),
         ("model", lambda row: row.model),
         ("instance", lambda row: row.instance),
         ("batch", lambda row: row.batch),
@@ -98,6 +112,13 @@ def sections(found: Sequence[Prediction]) -> str:
     )
     columns = ("rows", "median error", "90th percentile", "rank correlation")
     return "\n".join(table((name, *columns), summary_rows(found, key)) for name, key in groups)
+
+
+def family_of(row: Measurement) -> str:
+    """Return the family of the zoo's model that a row means, "other" if it has none."""
+    named = re.search(r"\(([\w./-]+)\)\s*$", row.model)
+    name = zoo_name(named[1] if named else row.model)
+    return zoo()[name].family if name is not None else "other"
 
 
 def summary_rows(
@@ -163,24 +184,100 @@ def fitted_table() -> str:
     return table(("of", "figure", "value", "fitted on"), dict.fromkeys(rows))
 
 
+def fitted_rows(figure: str = "") -> frozenset[str]:
+    """Return the rows that the sources of fitted figures name, of one figure or of all."""
+    entries = (*dict.fromkeys(chip.core for chip in chips()), *chips(), *instances())
+    sources = (
+        source for entry in entries for path, _, source in figures(entry) if figure in ("", path)
+    )
+    return frozenset(
+        row for source in sources if source.startswith("fitted:") for row in ROW_ID.findall(source)
+    )
+
+
+def unseen_table(found: Sequence[Prediction]) -> str:
+    """Return the errors of each model on the rows that no parameter was fitted on."""
+    seen = fitted_rows()
+    unseen = [p for p in found if p.measurement.id not in seen]
+    columns = ("model", "rows", "median error", "90th percentile", "rank correlation")
+    return table(columns, summary_rows(unseen, lambda row: row.model))
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPoint:
+    """One latency at batch 1 that the launch rests on: simulated without it, and measured."""
+
+    row: Measurement
+    simulated_us: float
+    measured_us: float
+
+    @property
+    def family(self) -> str:
+        """The instance's family."""
+        return instance(self.row.instance).family
+
+
+def launch_points(
+    predictor: Predictor, calibration: Sequence[Measurement]
+) -> Iterable[LaunchPoint]:
+    """Yield the points of encoders at batch 1; those of a language-model head copy too much."""
+    for row in calibration:
+        if row.batch != 1 or row.metric != "latency_p50" or "MaskedLM" in row.task:
+            continue
+        predicted = predictor.predict(row).predicted
+        name = zoo_name(row.model)
+        if predicted is not None and name is not None and zoo()[name].family == "encoder":
+            latency = predictor.latency(row)
+            yield LaunchPoint(
+                row,
+                latency.total_us - latency.launch_us,
+                row.value / predicted * latency.total_us,
+            )
+
+
+def line(points: Sequence[LaunchPoint]) -> tuple[float, float]:
+    """Return intercept and slope of the line through points."""
+    fit = statistics.linear_regression(
+        [p.simulated_us for p in points], [p.measured_us for p in points]
+    )
+    return fit.intercept, fit.slope
+
+
+def left_out_table(predictor: Predictor, calibration: Sequence[Measurement]) -> str:
+    """Return each encoder's error with the launch that the other encoders give."""
+    points = list(launch_points(predictor, calibration))
+    rows = []
+    for left in points:
+        others = [p for p in points if p.family == left.family and p.row.model != left.row.model]
+        if len({p.simulated_us for p in others}) < 2:
+            continue
+        launch_us, _ = line(others)
+        error = (left.simulated_us + launch_us) / left.measured_us - 1
+        name = (left.row.model, left.row.instance)
+        rows.append((*name, f"{launch_us:.0f}", f"{left.measured_us:.0f}", f"{error:+.1%}"))
+    columns = ("left out", "instance", "launch µs of the others", "measured µs", "error")
+    return table(columns, rows)
+
+
 def host_tables(predictor: Predictor, calibration: Sequence[Measurement]) -> str:
     """Return the latencies at batch 1 and the lines through those of each instance family."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    rows = []
-    for row in calibration:
-        predicted = predictor.predict(row).predicted
-        if predicted is None or row.batch != 1 or row.metric != "latency_p50":
-            continue
-        latency = predictor.latency(row)
-        simulated_us = latency.total_us - latency.launch_us
-        measured_us = row.value / predicted * latency.total_us
-        points.setdefault(instance(row.instance).family, []).append((simulated_us, measured_us))
-        rows.append((row.id, row.model, row.instance, f"{simulated_us:.0f}", f"{measured_us:.0f}"))
+    points = list(launch_points(predictor, calibration))
+    families = {
+        family: [p for p in points if p.family == family]
+        for family in dict.fromkeys(p.family for p in points)
+    }
     lines = [
-        (family, len(pairs), f"{fit.intercept:.0f}", f"{fit.slope:.2f}")
-        for family, pairs in points.items()
-        if len({x for x, _ in pairs}) > 1
-        for fit in (statistics.linear_regression(*zip(*pairs, strict=True)),)
+        (
+            family,
+            len(own),
+            *(f"{value:.{digits}f}" for value, digits in zip(line(own), (0, 2), strict=True)),
+        )
+        for family, own in families.items()
+        if len({p.simulated_us for p in own}) > 1
+    ]
+    rows = [
+        (p.row.id, p.row.model, p.row.instance, f"{p.simulated_us:.0f}", f"{p.measured_us:.0f}")
+        for p in points
     ]
     return "\n".join(
         (
