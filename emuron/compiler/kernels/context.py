@@ -294,15 +294,8 @@ class KernelContext:
         self, tile: NkiTensor, source: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
     ) -> None:
         """Bring rows and columns of a value in HBM into a tile of its dtype."""
-        tall, wide = source.view.matrix().dims
-        pieces = list(_pieces(wide, columns))
-        for start, count in _pieces(tall, rows):
-            part = tile[start - rows[0] : start - rows[0] + count]
-            for first, width in pieces:
-                pattern = source.pattern((start, count), (first, width))
-                assert pattern is not None, (source.view, rows, columns)
-                target = part if len(pieces) == 1 else part[:, _span(first - columns[0], width)]
-                nisa.dma_copy(target, pattern)
+        for part, pattern in _paired(tile, source, rows, columns):
+            nisa.dma_copy(part, pattern)
 
     def spill(self, value: Placed) -> Placed:
         """Return the value in HBM, stored once however often it is asked for."""
@@ -343,14 +336,11 @@ class KernelContext:
         """Store a computed output tile unless it is the value's own bytes."""
         if tile.tensor is value.storage.tensor:
             return
-        for start, count in _pieces(value.view.matrix().dims[0], rows, one_run=value.on_chip):
-            piece = tile[start - rows[0] : start - rows[0] + count]
-            pattern = value.pattern((start, count), columns)
-            if pattern is not None:
-                nisa.dma_copy(pattern, piece)
-                continue
-            for row in range(count):
-                _store_folded(piece[row : row + 1], value, start + row, columns)
+        if value.on_chip:
+            _store_on_chip(tile, value, rows, columns)
+            return
+        for part, pattern in _paired(tile, value, rows, columns):
+            nisa.dma_copy(pattern, part)
 
     def evict(self, dst: NkiTensor, src: NkiTensor) -> None:
         """Copy a PSUM tile to SBUF on the Scalar engine (the Vector engine has more to do)."""
@@ -460,6 +450,21 @@ def transposed_key(value: Placed, rows: Rows, dtype: DType) -> tuple[object, ...
     return (value.storage.tensor, str(value.view), str(rows), dtype)
 
 
+def _paired(
+    tile: NkiTensor, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+) -> Iterator[tuple[NkiTensor, NkiTensor]]:
+    """Yield the parts of a tile with the patterns of a value in HBM that they stand for."""
+    tall, wide = value.view.matrix().dims
+    pieces = list(_pieces(wide, columns))
+    for start, count in _pieces(tall, rows):
+        part = tile[start - rows[0] : start - rows[0] + count]
+        for first, width in pieces:
+            pattern = value.pattern((start, count), (first, width))
+            assert pattern is not None, (value.view, rows, columns)
+            whole = len(pieces) == 1
+            yield (part if whole else part[:, _span(first - columns[0], width)]), pattern
+
+
 def _pieces(
     dim: tuple[Run, ...], rows: tuple[Index, int], one_run: bool = False
 ) -> Iterator[tuple[Index, int]]:
@@ -473,12 +478,28 @@ def _pieces(
     if whole or isinstance(start, Affine):
         yield start, count
         return
-    inner = prod(n for n, _ in dim[1:])
-    end = start + count
+    inner, end = prod(n for n, _ in dim[1:]), start + count
     while start < end:
-        size = min(end - start, inner - start % inner)
-        yield from _pieces(dim, (start, size), one_run) if len(dim) > 2 else ((start, size),)
+        rest = start % inner
+        multiple = 0 if rest or one_run else (end - start) // inner * inner
+        size = multiple or min(end - start, inner - rest)
+        inside = ((rest, size),) if multiple else _pieces(dim[1:], (rest, size), one_run)
+        yield from ((start - rest + first, number) for first, number in inside)
         start += size
+
+
+def _store_on_chip(
+    tile: NkiTensor, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
+) -> None:
+    """Store a tile in a value on chip whose bytes it is not."""
+    for start, count in _pieces(value.view.matrix().dims[0], rows, one_run=True):
+        piece = tile[start - rows[0] : start - rows[0] + count]
+        pattern = value.pattern((start, count), columns)
+        if pattern is not None:
+            nisa.dma_copy(pattern, piece)
+            continue
+        for row in range(count):
+            _store_folded(piece[row : row + 1], value, start + row, columns)
 
 
 def _store_folded(line: NkiTensor, value: Placed, row: Index, columns: tuple[Index, int]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from emuron.compiler.graph import Graph, Node, Op, Parameter, TensorType, Value
 from emuron.compiler.ops.contraction import Linear
+from emuron.compiler.ops.convolution import Conv
 from emuron.compiler.ops.shaping import Broadcast, Permute, Reshape, Slice
 from emuron.compiler.passes.clean import drop_dead_nodes
 from emuron.compiler.passes.matching import Matching, Pattern
@@ -22,7 +23,8 @@ def fold_weights(graph: Graph) -> Graph:
     """Return the graph in which weights of products and convolutions are parameters as they lie.
 
     Where a weight is a permuted, reshaped or sliced parameter, it becomes a parameter that is laid
-    out so when it is read; x @ weight becomes linear, and a bias that is added to it joins it.
+    out so when it is read; x @ weight becomes linear, and a bias that is added to it joins it. So
+    does a convolution whose windows lie side by side: a product of patches.
     """
     match = _Folding(graph, _PATTERNS)
     for node in graph.nodes:
@@ -34,6 +36,7 @@ def fold_weights(graph: Graph) -> Graph:
 
 
 _VIEWS = ("permute", "reshape", "slice")
+_LEAST_INPUTS = 128  # elements of a patch that fill the partitions
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +135,30 @@ def _weight(match: Matching, node: Node) -> Value | None:
     return None if held is None else match.emit(node, node.op, *(v for v in operands if v))
 
 
+def _patches(match: Matching, node: Node) -> Value | None:
+    """Match a convolution of few channels whose windows lie side by side: an image in patches."""
+    x, weight, *bias = node.inputs
+    kernel, patch = weight.shape[2:], prod(weight.shape[1:])
+    if not isinstance(match, _Folding) or not isinstance(node.op, Conv):
+        return None
+    one, held = (1,) * len(kernel), match.parameters.get(weight)
+    alone = Conv(kernel, ((0, 0),) * len(kernel), one, one)
+    if held is None or node.op != alone or patch < _LEAST_INPUTS or 2 * x.shape[1] > _LEAST_INPUTS:
+        return None
+    if any(size % length for size, length in zip(x.shape[2:], kernel, strict=True)):
+        return None
+    counts = node.outputs[0].shape[2:]
+    split = [part for pair in zip(counts, kernel, strict=True) for part in pair]
+    places = [range(first, 2 + 2 * len(kernel), 2) for first in (2, 3)]
+    rows = match.reshape(node, x, *x.shape[:2], *split)
+    rows = match.permute(node, rows, 0, *places[0], 1, *places[1])
+    rows = match.reshape(node, rows, x.shape[0], *counts, patch)
+    laid_out = match.weight(weight, Reshape((weight.shape[0], patch)))
+    assert laid_out is not None
+    made = match.emit(node, Linear(), rows, laid_out, *bias)
+    return match.permute(node, made, 0, len(kernel) + 1, *range(1, len(kernel) + 1))
+
+
 def _bias(match: Matching, node: Node) -> Value | None:
     """Match linear(x, weight) + bias, a vector that is a parameter."""
     for product, spread in (node.inputs, node.inputs[::-1]):
@@ -176,5 +203,5 @@ def _trailing(shape: tuple[int, ...], elements: int) -> list[int]:
 
 
 _PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
-    {"add": (_bias,), "conv": (_weight,), "linear": (_weight,), "matmul": (_linear,)}
+    {"add": (_bias,), "conv": (_weight, _patches), "linear": (_weight,), "matmul": (_linear,)}
 )
