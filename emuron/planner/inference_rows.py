@@ -38,8 +38,9 @@ FAMILIES = ("encoder", "vision", "multimodal", "diffusion", "speech")
 _SEQUENCES = ("encoder",)
 """Families whose rows must state a sequence length."""
 
-_TEXT_TOKENS = 77
-"""Tokens of the texts beside images where a row states none: the context of CLIP's text model."""
+_TEXT_TOKENS = 9
+"""Tokens of the texts beside images where a row states none: the longest label of CLIP's public
+sample, "a photo of a lawn_mower", to which the others are padded."""
 
 _Works = tuple[tuple[Work, int], ...]  # of each part of a model, and how often it runs
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
-from emuron.compiler.kernels import turned
+from emuron.compiler.kernels import pieces, turned
 from emuron.compiler.kernels.view import LogicalView, Run, take
 from emuron.isa.affine import Affine, Index, base_of
 from emuron.isa.tensor import MemoryRegion, Tensor
@@ -294,7 +293,7 @@ class KernelContext:
         self, tile: NkiTensor, source: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
     ) -> None:
         """Bring rows and columns of a value in HBM into a tile of its dtype."""
-        for part, pattern in _paired(tile, source, rows, columns):
+        for part, pattern in pieces.paired(tile, source, rows, columns):
             nisa.dma_copy(part, pattern)
 
     def spill(self, value: Placed) -> Placed:
@@ -337,9 +336,9 @@ class KernelContext:
         if tile.tensor is value.storage.tensor:
             return
         if value.on_chip:
-            _store_on_chip(tile, value, rows, columns)
+            pieces.store_on_chip(tile, value, rows, columns)
             return
-        for part, pattern in _paired(tile, value, rows, columns):
+        for part, pattern in pieces.paired(tile, value, rows, columns):
             nisa.dma_copy(pattern, part)
 
     def evict(self, dst: NkiTensor, src: NkiTensor) -> None:
@@ -448,72 +447,3 @@ class KernelContext:
 def transposed_key(value: Placed, rows: Rows, dtype: DType) -> tuple[object, ...]:
     """Return the key under which the transpose of rows is kept."""
     return (value.storage.tensor, str(value.view), str(rows), dtype)
-
-
-def _paired(
-    tile: NkiTensor, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
-) -> Iterator[tuple[NkiTensor, NkiTensor]]:
-    """Yield the parts of a tile with the patterns of a value in HBM that they stand for."""
-    tall, wide = value.view.matrix().dims
-    pieces = list(_pieces(wide, columns))
-    for start, count in _pieces(tall, rows):
-        part = tile[start - rows[0] : start - rows[0] + count]
-        for first, width in pieces:
-            pattern = value.pattern((start, count), (first, width))
-            assert pattern is not None, (value.view, rows, columns)
-            whole = len(pieces) == 1
-            yield (part if whole else part[:, _span(first - columns[0], width)]), pattern
-
-
-def _pieces(
-    dim: tuple[Run, ...], rows: tuple[Index, int], one_run: bool = False
-) -> Iterator[tuple[Index, int]]:
-    """Cut rows [start, start + count) of a dimension into ranges that are single patterns.
-
-    On chip, where rows are partitions, a pattern is `one_run` of them.
-    """
-    start, count = rows
-    found = take(dim, start, count)
-    whole = found is not None and not (one_run and len(found[1]) > 1)
-    if whole or isinstance(start, Affine):
-        yield start, count
-        return
-    inner, end = prod(n for n, _ in dim[1:]), start + count
-    while start < end:
-        rest = start % inner
-        multiple = 0 if rest or one_run else (end - start) // inner * inner
-        size = multiple or min(end - start, inner - rest)
-        inside = ((rest, size),) if multiple else _pieces(dim[1:], (rest, size), one_run)
-        yield from ((start - rest + first, number) for first, number in inside)
-        start += size
-
-
-def _store_on_chip(
-    tile: NkiTensor, value: Placed, rows: tuple[Index, int], columns: tuple[Index, int]
-) -> None:
-    """Store a tile in a value on chip whose bytes it is not."""
-    for start, count in _pieces(value.view.matrix().dims[0], rows, one_run=True):
-        piece = tile[start - rows[0] : start - rows[0] + count]
-        pattern = value.pattern((start, count), columns)
-        if pattern is not None:
-            nisa.dma_copy(pattern, piece)
-            continue
-        for row in range(count):
-            _store_folded(piece[row : row + 1], value, start + row, columns)
-
-
-def _store_folded(line: NkiTensor, value: Placed, row: Index, columns: tuple[Index, int]) -> None:
-    """Store columns of one row of a value whose rows lie on several partitions each."""
-    width = value.columns
-    assert not isinstance(row, Affine)
-    assert not isinstance(columns[0], Affine)
-    first = row * (value.shape[-1] // width) + columns[0] // width
-    last = first + columns[1] // width
-    for block in range(first // 128, -(-last // 128)):
-        low, high = max(first, 128 * block), min(last, 128 * block + 128)
-        part = line[:, (low - first) * width : (high - first) * width]
-        nisa.dma_copy(value.storage[low - 128 * block : high - 128 * block, block], part)
-
-
-def _span(start: Index, count: int) -> slice:
-    return slice(start, start + count)
