@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from emuron.compiler.compile import CompiledModel
 from emuron.compiler.frontends.weights import StoredTensor, read_header, read_json
 from emuron.compiler.graph import Graph, Node, Parameter, TensorType, Value, to_text, verify
 from emuron.compiler.ops import Autocast, find_op
+from emuron.compiler.ops.kernel_call import KernelFunction
 from emuron.compiler.pipeline import CompileOptions
 from emuron.errors import EmuronError, ModelFileError, UsageError, WrongTargetError
 from emuron.hardware.catalog import instance as find_instance
@@ -220,7 +221,8 @@ def _model(path: Path, manifest: Mapping[str, Any]) -> CompiledModel:
     if type(batch) is not int or batch < 1:
         raise ModelFileError(f"{path / MANIFEST}: the batch must be at least 1, found {batch!r}.")
     cast = Autocast(options["autocast"], dtype(options["autocast_type"]))
-    graph = _graph(_read_json(path / GRAPH), path)
+    stored = read_header(path / PARAMETERS)
+    graph = _graph(_read_json(path / GRAPH), lambda value: _parameter(value, stored, path))
     return CompiledModel(
         graph,
         find_instance(manifest["target"]["instance"]),
@@ -275,19 +277,37 @@ def _value_record(value: Value) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
+    """Return an attribute as JSON has it; raise UsageError for a kernel, which is Python."""
     if isinstance(value, DType):
         return {"dtype": str(value)}
+    if isinstance(value, TensorType):
+        return {"type": [list(value.shape), str(value.dtype)]}
+    if isinstance(value, Graph):
+        return {"graph": _graph_record(value)}
+    if isinstance(value, KernelFunction):
+        raise UsageError(
+            f"{value} is a kernel written in Python, which an artifact cannot hold. Compile the "
+            "model from its source each time it is run."
+        )
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _attribute(value: Any) -> Any:
     if isinstance(value, dict):
-        return dtype(value["dtype"])
+        (kind, content), *_ = value.items()
+        if kind == "graph":
+            return _graph(content, _no_parameter)
+        if kind == "type":
+            return TensorType(tuple(content[0]), dtype(content[1]))
+        return dtype(content)
     return tuple(_attribute(v) for v in value) if isinstance(value, list) else value
 
 
-def _graph(record: Mapping[str, Any], path: Path) -> Graph:
-    stored = read_header(path / PARAMETERS)
+def _no_parameter(value: Value) -> Parameter:
+    raise ModelFileError(f"{GRAPH}: the body of an operator has a parameter, {value.name!r}.")
+
+
+def _graph(record: Mapping[str, Any], parameter: Callable[[Value], Parameter]) -> Graph:
     values: dict[str, Value] = {}
 
     def value(entry: Mapping[str, Any]) -> Value:
@@ -296,7 +316,7 @@ def _graph(record: Mapping[str, Any], path: Path) -> Graph:
         return made
 
     inputs = tuple(value(entry) for entry in record["inputs"])
-    parameters = tuple(_parameter(value(entry), stored, path) for entry in record["parameters"])
+    parameters = tuple(parameter(value(entry)) for entry in record["parameters"])
     nodes = []
     for entry in record["nodes"]:
         attributes = {name: _attribute(v) for name, v in entry["attributes"].items()}

@@ -7,7 +7,7 @@ loop over states, the Vector Engine's busy time is shorter by exactly their prod
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -113,7 +113,7 @@ def _repeated(
     for row, form, reads in readers:
         earlier = known.get((form, reads))
         if earlier is not None and all(
-            bisect_right(writers[tensor], row) == bisect_right(writers[tensor], earlier)
+            bisect_left(writers[tensor], row) == bisect_left(writers[tensor], earlier)
             for tensor, _ in reads
         ):
             found.append(row)

@@ -9,7 +9,7 @@ TABLE = """\
 id,model,task,instance,run_mode,tp,cores,batch,seq,dtype,metric,unit,value
 a,all-MiniLM-L6-v2,Raw,inf2.xlarge,Data Parallel,,,1,128,FP32/Matmult-BF16,latency_p50,ms,0.4
 b,all-MiniLM-L6-v2,Raw,inf2.xlarge,Data Parallel,,,1,128,FP32/Matmult-BF16,throughput,1/s,5000
-c,resnet50,Image Classification,inf2.xlarge,Data Parallel,,,1,,FP32,latency_p50,ms,1
+c,alexnet,Image Classification,inf2.xlarge,Data Parallel,,,1,,FP32,latency_p50,ms,1
 """
 OTHER_TABLE = """\
 id,model,instance,tp,batch,seq,input,output,dtype,metric,value,unit,sdk,run_mode,kind,notes,source
@@ -39,8 +39,8 @@ def test_validate_prints_every_row_and_a_summary(
 ) -> None:
     text = emuron(capsys, table)
     assert "all-MiniLM-L6-v2 on inf2.xlarge" in text
-    assert "resnet50 on inf2.xlarge" in text
-    assert "resnet50 (task: Image Classification) is not among the native models" in text
+    assert "alexnet on inf2.xlarge" in text
+    assert "alexnet (task: Image Classification) is not among the native models" in text
     assert "2 of 3 rows predicted; error: median" in text
 
 
@@ -84,7 +84,7 @@ def test_validate_reads_the_other_set_of_columns(
 def test_validate_takes_matching_rows_up_to_a_limit(
     capsys: pytest.CaptureFixture[str], table: Path
 ) -> None:
-    document = json.loads(emuron(capsys, table, "--json", "--match", "RESNET"))
+    document = json.loads(emuron(capsys, table, "--json", "--match", "ALEXNET"))
     assert [row["id"] for row in document["rows"]] == ["c"]
     document = json.loads(emuron(capsys, table, "--json", "--limit", 1))
     assert [row["id"] for row in document["rows"]] == ["a"]

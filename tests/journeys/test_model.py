@@ -102,7 +102,7 @@ def test_an_operator_without_a_kernel_is_named_with_its_source_line():
     builder = NodeBuilder("custom")
     x = builder.input("x", TensorType((4, 8), float32))
     with builder.at("model.py:12"):
-        (y,) = builder.append(find_op("cumulative")(0), x)
+        (y,) = builder.append(find_op("cumulative")(0, "logsumexp"), x)
     builder.output("y", y)
     graph: Graph = builder.finish()
     model = compile_model(graph, on="inf2.xlarge", strict=True)

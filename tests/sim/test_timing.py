@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emuron.errors import UsageError
@@ -307,6 +307,7 @@ def test_loops_take_what_they_take_written_out(body: tuple[Any, ...]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(lines(0), min_size=1, max_size=16))
+@example([Line("copy", ((0, 0, None), (1, 0, None))), Line("copy", ((1, 0, None), (1, 0, None)))])
 def test_times_agree_with_a_naive_simulator(body: list[Line]) -> None:
     renderer = Renderer(unroll=True, rings=2)
     program = renderer.program(tuple(body))
