@@ -28,7 +28,9 @@ _BF16_PARTS = 3  # that hold a float32
 _SHORT_LOOP = 16  # iterations up to which a loop is written out
 _MOST_COPIES = 64  # of the innermost body of nested loops written out
 _TILES_AHEAD = 2  # tiles begun before the oldest is finished
-_KEPT_BYTES = 48 * 1024  # a partition's bytes of transposed tiles kept for the next kernel
+_KEPT_BYTES = (
+    48 * 1024
+)  # a partition's bytes of transposed tiles, and of rows, kept for the next kernel
 _FEW_ROWS = 16  # so few copies of a row are cheaper by DMA than through the Tensor engine
 
 
@@ -377,9 +379,7 @@ class KernelContext:
         Few rows are written by the DMA (stride 0); many by a matmul with ones, which is exact.
         """
         key = (row.storage.tensor, str(row.view), rows, str(columns))
-        if key not in self._spread:
-            self._spread[key] = self._spread_row(row, rows, columns)
-        return self._spread[key]
+        return _recent(self._spread, key, lambda: self._spread_row(row, rows, columns))
 
     def _spread_row(self, row: Placed, rows: int, columns: tuple[Index, int]) -> NkiTensor:
         count = columns[1]
@@ -433,15 +433,22 @@ class KernelContext:
 
     def kept(self, key: tuple[object, ...], make: Callable[[], NkiTensor]) -> NkiTensor:
         """Return the tile of a key, made if need be; those used last are kept within a budget."""
-        found = self._transposed.pop(key, None)
-        if found is None:
-            found = make()
-        self._transposed[key] = found
-        while sum(t.tensor.partition_bytes for t in self._transposed.values()) > _KEPT_BYTES:
-            if len(self._transposed) == 1:
-                break
-            self._transposed.pop(next(iter(self._transposed)))
-        return found
+        return _recent(self._transposed, key, make)
+
+
+def _recent(
+    table: dict[tuple[object, ...], NkiTensor],
+    key: tuple[object, ...],
+    make: Callable[[], NkiTensor],
+) -> NkiTensor:
+    """Return the tile of a key in a table of those used last, whose bytes are within a budget."""
+    found = table.pop(key, None)
+    if found is None:
+        found = make()
+    table[key] = found
+    while len(table) > 1 and sum(t.tensor.partition_bytes for t in table.values()) > _KEPT_BYTES:
+        table.pop(next(iter(table)))
+    return found
 
 
 def transposed_key(value: Placed, rows: Rows, dtype: DType) -> tuple[object, ...]:
