@@ -289,7 +289,7 @@ def matmul(k: KernelContext, x: Placed, y: Placed, out: Placed, dtype: DType) ->
     for index in range(batch):
         one = [_entry(v, index) for v in (x, y, out)]
         moved = k.transposed(k.reachable(one[0], inputs), (0, rows), dtype)
-        tile = on_partitions(k, one[1], dtype)
+        tile = _rows_on_partitions(k, one[1], dtype)
         for row, count in k.row_tiles(rows, one[2]):
             target = k.target(one[2], (row, count), (0, columns))
             for column in range(0, columns, _PSUM_COLUMNS):
@@ -298,6 +298,19 @@ def matmul(k: KernelContext, x: Placed, y: Placed, out: Placed, dtype: DType) ->
                 contract(product, moved[:, :, row : row + count], tile[:, :, span], inputs)
                 k.evict(target[:, span], product)
             k.finish(target, one[2], (row, count), (0, columns))
+
+
+def _rows_on_partitions(k: KernelContext, value: Placed, dtype: DType) -> NkiTensor:
+    """Return what `on_partitions` does; a value that lies column by column is transposed on chip.
+
+    A DMA would fetch it element by element.
+    """
+    rows, columns = value.view.matrix().dims
+    if columns[-1][1] <= 1 or rows[-1][1] != 1:
+        return on_partitions(k, value, dtype)
+    inputs, outputs = value.shape
+    swapped = value.seen_as(value.view.permute((1, 0)))
+    return k.transposed(k.reachable(swapped, inputs), (0, outputs), dtype)
 
 
 def _entry(value: Placed, index: int) -> Placed:

@@ -17,8 +17,15 @@ from emuron.runtime.device import Device
 
 Make = Callable[..., Value]
 
+
+def product_with_transpose(b: GraphBuilder, x: Value, y: Value) -> Value:
+    """x · yᵀ; the matmul finds y column by column."""
+    return b.matmul(x, b.permute(y, 0, 2, 1))
+
+
 CHAINS: dict[str, tuple[Make, tuple[tuple[int, ...], ...]]] = {
     "rows joined": (lambda b, x, y: b.concat([x, y], 0), ((3, 4), (5, 4))),
+    "multiplied by a transpose": (product_with_transpose, ((2, 5, 140), (2, 150, 140))),
     "columns joined": (lambda b, x, y: b.concat([x, y], 1), ((3, 4), (3, 5))),
     "transposed and reshaped": (lambda b, x: b.reshape(b.permute(x, 1, 0), 4, 12), ((6, 8),)),
     "cut through merged dimensions": (
