@@ -5,6 +5,7 @@ Fixtures of one package live in that package's conftest.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the files in tests/golden and run only the tests that compare with them",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ["EMURON_CACHE"] = "off"  # no test may find what an earlier run left
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

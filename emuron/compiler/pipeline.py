@@ -9,6 +9,13 @@ from itertools import product
 
 import numpy as np
 
+from emuron.compiler.choices import (
+    Choice,
+    calls_foreign_code,
+    choice_key,
+    find_choice,
+    keep_choice,
+)
 from emuron.compiler.graph import Graph, Node, Parameter, Value, block_hash, verify
 from emuron.compiler.host import host_part, place_of, work
 from emuron.compiler.ops import Autocast
@@ -19,7 +26,7 @@ from emuron.compiler.passes.fold_batch_norm import fold_batch_norm
 from emuron.compiler.passes.interleave import interleave
 from emuron.compiler.passes.lower import Lowered, lower
 from emuron.compiler.passes.partition import Part, partition
-from emuron.compiler.passes.records import graph_record, program_record, schedule_record
+from emuron.compiler.passes.records import SCHEDULE, graph_record, program_record, schedule_record
 from emuron.compiler.passes.widen_attention import widen_attention
 from emuron.errors import CapacityError, UnsupportedOpError
 from emuron.hardware.catalog import core_for
@@ -146,7 +153,7 @@ def _programs(
     made: dict[str, _Compiled] = {}
     for part, key in keys.items():
         if key not in made:
-            made[key] = _fastest(part.graph, target, options, shared=uses[key] > 1)
+            made[key] = _program(part.graph, key, target, options, shared=uses[key] > 1)
     return {part: made[key] for part, key in keys.items()}
 
 
@@ -198,41 +205,86 @@ def _values(graph: Graph) -> list[Value]:
     return list(dict.fromkeys((*read, *graph.inputs, *graph.outputs)))
 
 
-def _fastest(
-    graph: Graph, target: NeuronCore | Instance, options: CompileOptions, shared: bool
+def _program(
+    graph: Graph, key: str, target: NeuronCore | Instance, options: CompileOptions, shared: bool
 ) -> _Compiled:
-    """Return the quickest program among those with different shares of resident values.
+    """Return the quickest program of a graph: the one chosen before, else the best of all."""
+    search = _Search(graph, target, options, shared)
+    if calls_foreign_code(graph):
+        return search.fastest()[0]
+    name = choice_key(key, target, options, shared)
+    choice = find_choice(name)
+    if choice is not None and (compiled := search.chosen(choice)) is not None:
+        return compiled
+    compiled, choice = search.fastest()
+    if choice is not None:
+        keep_choice(name, choice)
+    return compiled
 
-    Its instructions stay in the order of the kernels only where none fits interleaved.
-    """
-    usable = core_for(target).sbuf_usable_bytes_per_partition
-    best: _Timed | None = None
-    tried, failure = 0, None
-    for reorder, share in product((interleave, None), RESIDENT_SHARES):
-        if reorder is None and best is not None:
-            break
-        lowered = lower(
-            graph, core_for(target), options.autocast, int(usable * share), shared=shared
-        )
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """The candidates for the program of a graph: each offers values another share of SBUF."""
+
+    graph: Graph
+    target: NeuronCore | Instance
+    options: CompileOptions
+    shared: bool
+
+    def fastest(self) -> tuple[_Compiled, Choice | None]:
+        """Return the quickest program, and which it was; no choice where nodes are refused.
+
+        Its instructions stay in the order of the kernels only where none fits interleaved.
+        """
+        best: _Timed | None = None
+        tried, failure = 0, None
+        for interleaved, share in product((True, False), RESIDENT_SHARES):
+            if not interleaved and best is not None:
+                break
+            lowered = self._lowered(interleaved, share)
+            if lowered.refused:
+                return _Compiled(self.graph, lowered), None
+            tried += 1
+            try:
+                placement = place(lowered.program)
+            except CapacityError as error:
+                failure = error
+                continue
+            timing = TimingSimulator(self.target).run(lowered.program, collect=False)
+            if best is not None and timing.total_ps >= best.timing.total_ps:
+                break
+            best = _Timed(timing, interleaved, share, lowered, placement)
+        if best is None:
+            assert failure is not None
+            raise failure
+        schedule = schedule_record(best.timing, best.placement, tried, best.share)
+        choice = Choice(best.interleaved, best.share, schedule.figures)
+        return self._compiled(best.lowered, best.placement, choice), choice
+
+    def chosen(self, choice: Choice) -> _Compiled | None:
+        """Return the program of a choice; None if it cannot have come from this graph."""
+        lowered = self._lowered(choice.interleaved, choice.share)
         if lowered.refused:
-            return _Compiled(graph, lowered)
-        tried += 1
-        program = lowered.program if reorder is None else reorder(lowered.program)
+            return None
         try:
-            placement = place(program)
-        except CapacityError as error:
-            failure = error
-            continue
-        timing = TimingSimulator(target).run(program, collect=False)
-        if best is not None and timing.total_ps >= best.timing.total_ps:
-            break
-        best = _Timed(timing, share, replace(lowered, program=program), placement)
-    if best is None:
-        assert failure is not None
-        raise failure
-    schedule = schedule_record(best.timing, best.placement, tried, best.share)
-    records = (best.lowered.record, program_record(best.lowered.program), schedule)
-    return _Compiled(graph, best.lowered, best.placement, records)
+            placement = place(lowered.program)
+        except CapacityError:
+            return None
+        return self._compiled(lowered, placement, choice)
+
+    def _lowered(self, interleaved: bool, share: float) -> Lowered:
+        core = core_for(self.target)
+        budget_bytes = int(core.sbuf_usable_bytes_per_partition * share)
+        cast = self.options.autocast
+        lowered = lower(self.graph, core, cast, budget_bytes, shared=self.shared)
+        if lowered.refused or not interleaved:
+            return lowered
+        return replace(lowered, program=interleave(lowered.program))
+
+    def _compiled(self, lowered: Lowered, placement: Placement, choice: Choice) -> _Compiled:
+        schedule = PassRecord(SCHEDULE, choice.figures)
+        records = (lowered.record, program_record(lowered.program), schedule)
+        return _Compiled(self.graph, lowered, placement, records)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,6 +292,7 @@ class _Timed:
     """A program with the time it takes and the share of SBUF offered to values."""
 
     timing: TimingResult
+    interleaved: bool
     share: float
     lowered: Lowered
     placement: Placement

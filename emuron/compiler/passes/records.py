@@ -22,6 +22,9 @@ _TRANSFERS: Mapping[str, str] = {
 }
 """What a transfer is called by the role of its tensor in HBM."""
 
+SCHEDULE = "choose_schedule"
+"""The pass that keeps one program of those that were tried."""
+
 
 def graph_record(name: str, before: Graph, after: Graph) -> PassRecord:
     """Return the nodes before and after a pass, and the operators that it made or removed."""
@@ -59,7 +62,7 @@ def schedule_record(
     }
     total = max(1, timing.total_ps)
     busy = {f"{name} busy, share": ps / total for name, ps in timing.busy_ps.items()}
-    return PassRecord("choose_schedule", figures | busy)
+    return PassRecord(SCHEDULE, figures | busy)
 
 
 def _of_form(form: Form) -> Iterator[tuple[str, int]]:
