@@ -93,20 +93,23 @@ class Evaluator:
         """Whether a value is a weight."""
         return value in self._parameters
 
-    def parameter(self, value: Value, form: DType | None, transposed: bool = False) -> Array:
+    def parameter(
+        self, value: Value, form: DType | None, order: tuple[int, ...] | None = None
+    ) -> Array:
         """Return a weight stored (`form` None) or as float32 on the grid of `form`.
 
-        `transposed` lays a matrix out column by column, as the product x @ weight.T reads it.
+        `order` lays it out in memory with its axes in this order (`Op.weight_order`).
         """
         parameter = self._parameters[value]
-        layout = f"{form}{'.T' if transposed else ''}"
-        key = (value.name, f"{self.backend.name} {self.autocast} {value.type} {layout}")
+        key = (value.name, f"{self.backend.name} {self.autocast} {value.type} {form} {order}")
         found = self.weights.arrays.get(key)
         if found is None:
-            found = self.weights.arrays[key] = self._prepared(parameter, form, transposed)
+            found = self.weights.arrays[key] = self._prepared(parameter, form, order)
         return found
 
-    def _prepared(self, parameter: Parameter, form: DType | None, transposed: bool) -> Array:
+    def _prepared(
+        self, parameter: Parameter, form: DType | None, order: tuple[int, ...] | None
+    ) -> Array:
         type = parameter.type
         stored = self._stored_parameter(parameter)
         if form is None:
@@ -115,11 +118,11 @@ class Evaluator:
         if form not in (type.dtype, float32):
             rounded = self.backend.round_to(working, form, self.policy)
             working = self.backend.widen(rounded, form)
-        if transposed:
-            column = self.backend.empty(type.shape[::-1], float32)
-            self.backend.copyto(column, self.backend.transpose(working, (1, 0)))
-            return self.backend.transpose(column, (1, 0))
-        return working
+        if order is None:
+            return working
+        laid = self.backend.empty([type.shape[axis] for axis in order], float32)
+        self.backend.copyto(laid, self.backend.transpose(working, order))
+        return self.backend.transpose(laid, [order.index(axis) for axis in range(len(order))])
 
     def _stored_parameter(self, parameter: Parameter) -> Array:
         array = parameter.load()
@@ -236,8 +239,7 @@ class Run:
         if self.evaluator.is_parameter(value) and value not in self.stored:
             if stored:
                 return self.evaluator.parameter(value, None)
-            transposed = contracted and op.name == "linear"
-            return self.evaluator.parameter(value, form, transposed)
+            return self.evaluator.parameter(value, form, op.weight_order(index, value.type.rank))
         if stored:
             return self.stored[value]
         if form == stored_as:

@@ -183,8 +183,17 @@ class Backend(Protocol):
     def matmul(self, a: Array, b: Array) -> Array:
         """Return a [..., M, K] @ b [..., K, N], one sum over K."""
 
-    def matmul_chunked(self, a: Array, b: Array, k_chunk: int = K_CHUNK) -> Array:
-        """Return a [..., M, K] @ b [..., K, N], chunks of K added in order, as PSUM does."""
+    def matmul_chunked(
+        self, a: Array, b: Array, k_chunk: int = K_CHUNK, *, exact: bool = False
+    ) -> Array:
+        """Return a [..., M, K] @ b [..., K, N], chunks of K added in order, as PSUM does.
+
+        `exact` promises that the operands have at most 12 significant bits, so that a product is
+        exact in float32 unless it is subnormal or infinite; a fused sum then is a plain one.
+        """
+
+    def matmul_add(self, total: Array, a: Array, b: Array) -> None:
+        """Add a [..., M, K] @ b [..., K, N], K at most 128, to a contiguous `total`."""
 
     # Movement
     def transpose(self, x: Array, axes: Shape) -> Array:

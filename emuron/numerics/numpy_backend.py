@@ -253,9 +253,16 @@ class NumpyBackend:
         return matmul.matmul(a, b)
 
     @_quiet
-    def matmul_chunked(self, a: Array, b: Array, k_chunk: int = K_CHUNK) -> Array:
+    def matmul_chunked(
+        self, a: Array, b: Array, k_chunk: int = K_CHUNK, *, exact: bool = False
+    ) -> Array:
         """Return a [..., M, K] @ b [..., K, N], chunks of K added in order, as PSUM does."""
         return matmul.matmul_chunked(a, b, k_chunk)
+
+    @_quiet
+    def matmul_add(self, total: Array, a: Array, b: Array) -> None:
+        """Add a [..., M, K] @ b [..., K, N], K at most 128, to a contiguous `total`."""
+        total += matmul.matmul(a, b)
 
     def transpose(self, x: Array, axes: Shape) -> Array:
         """Return a view with the axes in the given order."""

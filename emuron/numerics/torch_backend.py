@@ -20,6 +20,7 @@ from emuron.numerics.float_codes import code_of_upper_half, value_of_code
 from emuron.numerics.matmul import K_CHUNK
 from emuron.numerics.numpy_backend import NUMPY
 from emuron.numerics.rounding import DEFAULT_POLICY, NumericsPolicy
+from emuron.numerics.torch_matmul import matmul_add, matmul_chunked
 
 Array = Any
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,10 +40,6 @@ _STORAGE: Mapping[str, Any] = MappingProxyType(
     }
 )
 """PyTorch's types by the name of ours; 8-bit floats are not here, they are kept as uint8 codes."""
-
-_LEAST_ROWS = 4
-_LEAST_COLUMNS = 16
-"""Below these, MKL takes other kernels, which do not sum over k in order."""
 
 
 def _one_thread(operation: F) -> F:
@@ -113,9 +110,7 @@ class TorchBackend:
 
     8-bit floats are stored as uint8 codes, since PyTorch lacks some and overflows others in its own
     way. Stochastic rounding and scans go through the NumPy reference, whose bits they share.
-    On the CPU products follow `emuron.numerics.matmul`: with MKL 2024.2 and AVX-512 every product
-    of at least 4 rows and 16 columns sums over k in order, for any layout, and smaller ones are
-    padded.
+    Products are those of `emuron.numerics.torch_matmul`.
     """
 
     name = "torch"
@@ -276,12 +271,19 @@ class TorchBackend:
     @_one_thread
     def matmul(self, a: Array, b: Array) -> Array:
         """Return a [..., M, K] @ b [..., K, N], one sum over K."""
-        return _matmul(a, b, max(a.shape[-1], 1))
+        return matmul_chunked(a, b, max(a.shape[-1], 1))
 
     @_one_thread
-    def matmul_chunked(self, a: Array, b: Array, k_chunk: int = K_CHUNK) -> Array:
+    def matmul_chunked(
+        self, a: Array, b: Array, k_chunk: int = K_CHUNK, *, exact: bool = False
+    ) -> Array:
         """Return a [..., M, K] @ b [..., K, N], chunks of K added in order, as PSUM does."""
-        return _matmul(a, b, k_chunk)
+        return matmul_chunked(a, b, k_chunk, exact)
+
+    @_one_thread
+    def matmul_add(self, total: Array, a: Array, b: Array) -> None:
+        """Add a [..., M, K] @ b [..., K, N], K at most 128, to a contiguous `total`."""
+        matmul_add(total, a, b)
 
     def transpose(self, x: Array, axes: Shape) -> Array:
         """Return a view with the axes in the given order."""
@@ -359,24 +361,3 @@ def _reduce_rows(reduce: Callable[..., Any], x: Array, axis: Axis, keepdims: boo
     if keepdims:
         shape = [1 if i in axes else length for i, length in enumerate(x.shape)]
     return reduce(rows, dim=-1).reshape(shape)
-
-
-def _padded(x: Array, axis: int, least: int) -> Array:
-    missing = least - x.shape[axis]
-    if missing <= 0:
-        return x
-    shape = list(x.shape)
-    shape[axis] = missing
-    return torch.cat([x, x.new_zeros(shape)], dim=axis)
-
-
-def _matmul(a: Array, b: Array, k_chunk: int) -> Array:
-    """Multiply with enough rows and columns for MKL's ordered kernels, chunk by chunk."""
-    shape = (*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-    if a.ndim > 2 and b.ndim == 2:
-        return _matmul(a.reshape(-1, a.shape[-1]), b, k_chunk).reshape(shape)
-    a, b = _padded(a, -2, _LEAST_ROWS), _padded(b, -1, _LEAST_COLUMNS)
-    total = a[..., :k_chunk] @ b[..., :k_chunk, :]
-    for k in range(k_chunk, a.shape[-1], k_chunk):
-        total += a[..., k : k + k_chunk] @ b[..., k : k + k_chunk, :]
-    return total[..., : shape[-2], : shape[-1]].contiguous()

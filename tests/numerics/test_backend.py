@@ -318,6 +318,34 @@ def test_torch_multiplies_batches_as_numpy_does(torch_backend):
     assert np.array_equal(run(torch_backend, "matmul_chunked", a, b), expected)
 
 
+@needs_ordered_sums
+@pytest.mark.torch
+@pytest.mark.parametrize(("k", "n"), [(1, 16), (128, 33), (300, 512), (1000, 100), (70, 5)])
+def test_a_row_of_exact_products_has_the_bits_of_the_fused_sum(torch_backend, k, n):
+    reference = get_backend("numpy")
+    a, wide = (
+        reference.widen(reference.round_to(x, dtypes.bfloat16), dtypes.bfloat16)
+        for x in (normal(1, k, seed=13), normal(k, n + 3, seed=14))
+    )
+    for b in (wide[:, :n].copy(), wide[:, 3:], wide[:, :n].T.copy().T):
+        expected = run(reference, "matmul_chunked", a, b)
+        assert np.array_equal(run(torch_backend, "matmul_chunked", a, b, exact=True), expected)
+
+
+@needs_ordered_sums
+@pytest.mark.torch
+@pytest.mark.parametrize("lead", [(), (1, 1), (2, 3)])
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 60, 40), (4, 128, 16), (64, 100, 49), (33, 7, 5)])
+def test_a_product_is_summed_before_it_is_added(torch_backend, lead, m, k, n):
+    a, b = normal(*lead, m, k, seed=15), normal(*lead, k, n, seed=16)
+    total = normal(*lead, m, n, seed=17)
+    expected = total + run(get_backend("numpy"), "matmul", a, b)
+    for backend in (get_backend("numpy"), torch_backend):
+        found = backend.asarray(total.copy())
+        backend.matmul_add(found, backend.asarray(a), backend.asarray(b))
+        assert np.array_equal(backend.numpy(found), expected)
+
+
 @pytest.mark.torch
 def test_torch_gives_back_the_number_of_threads(torch_backend):
     torch = pytest.importorskip("torch")

@@ -52,6 +52,12 @@ class Op:
         """Return how a weight operand lies in HBM, or None for its own row-major form."""
         return None
 
+    def weight_order(self, operand: int, rank: int) -> tuple[int, ...] | None:
+        """Return the axes of a weight operand from far to near in memory, as `evaluate` reads it
+        fastest, or None for any order.
+        """
+        return None
+
     def flops(self, inputs: tuple[TensorType, ...], outputs: tuple[TensorType, ...]) -> int:
         """Return the arithmetic of the op: by default one operation for each element it writes."""
         return 0 if self.moves_storage else sum(t.elements for t in outputs)

@@ -71,6 +71,11 @@ class EvalContext:
         """Return the float32 array `x` as a contraction reads operand number `operand`."""
         return self.rounded(x, self.cast.operand(self.types[operand].dtype))
 
+    def exact_products(self, *operands: int) -> bool:
+        """Tell whether products of operands as a contraction reads them are exact in float32."""
+        forms = (self.cast.operand(self.types[i].dtype) for i in operands)
+        return all(form.mantissa_bits < 12 for form in forms)
+
     def writable(self, x: Array, operand: int) -> Array:
         """Return the stored array `x` of an operand itself if the node owns it, else a copy."""
         if operand in self.owned:

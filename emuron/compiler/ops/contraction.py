@@ -59,6 +59,10 @@ class Linear(Op):
         outputs, inputs = types[1].shape
         return LinearPacking(outputs, inputs, dtype.itemsize) if operand == 1 else None
 
+    def weight_order(self, operand: int, rank: int) -> tuple[int, ...] | None:
+        """Return column by column, as the product x @ weight.T reads the weight."""
+        return (1, 0) if operand == 1 else None
+
     def lower(
         self,
         k: KernelContext,
@@ -84,7 +88,8 @@ class Linear(Op):
         b = ev.backend
         x, weight = arrays[:2]
         rows = b.reshape(x, (-1, x.shape[-1]))
-        y = b.matmul_chunked(rows, b.transpose(weight, (1, 0)))
+        exact = ev.exact_products(0, 1)
+        y = b.matmul_chunked(rows, b.transpose(weight, (1, 0)), exact=exact)
         if len(arrays) == 3:
             y = b.add(y, arrays[2])
         return (b.reshape(y, (*x.shape[:-1], weight.shape[0])),)
@@ -142,7 +147,7 @@ class MatMul(Op):
 
     def evaluate(self, ev: EvalContext, *arrays: Array) -> tuple[Array, ...]:
         """Return matmul_chunked(x, y)."""
-        return (ev.backend.matmul_chunked(*arrays),)
+        return (ev.backend.matmul_chunked(*arrays, exact=ev.exact_products(0, 1)),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -123,6 +123,10 @@ class Conv(Op):
         windows = self.windows(x, weight)
         return ConvPacking(weight, self.groups, self.transposed, windows, dtype.itemsize)
 
+    def weight_order(self, operand: int, rank: int) -> tuple[int, ...] | None:
+        """Return position by position, as the chunks read the weight."""
+        return (*range(2, rank), 0, 1) if operand == 1 else None
+
     def lower(
         self,
         k: KernelContext,
@@ -170,15 +174,20 @@ class Conv(Op):
         b = ev.backend
         channels, kernel = rows.shape[2], tuple(rows.shape[3:])
         begin = group * channels
-        total = None
+        total: Array | None = None
         for chunk in contraction_chunks(channels * self.groups, self.groups, group, windows):
             taken = rows[:, :, chunk.start - begin : chunk.stop - begin]
             columns = [taken[(..., *p)] for p in self._stored(chunk.positions, kernel)]
             left = columns[0] if len(columns) == 1 else b.concatenate(columns, 2)
             met = x[:, :, chunk.start - begin : chunk.stop - begin]
             patch = _patch(ev, met, chunk.positions, windows)
-            part = b.multiply(left, patch) if patch.shape[2] == 1 else b.matmul(left, patch)
-            total = part if total is None else b.add(total, part)
+            if patch.shape[2] == 1:
+                part = b.multiply(left, patch)
+                total = part if total is None else b.add(total, part)
+            elif total is None:
+                total = b.matmul(left, patch)
+            else:
+                b.matmul_add(total, left, patch)
         return total
 
     def _stored(
@@ -211,6 +220,9 @@ def _patch(
     """Return what positions of the windows meet: [N, groups, elements, outputs], 0 for padding."""
     batch, groups, channels = x.shape[:3]
     sizes = tuple(w.outputs for w in windows)
+    shape = (batch, groups, len(positions) * channels, prod(sizes))
+    if all(w == Window(w.size, 1) for w in windows):
+        return ev.backend.reshape(x, shape)
     made = ev.backend.zeros((batch, groups, len(positions), channels, *sizes), float32)
     for number, position in enumerate(positions):
         reaches = [w.reach(i) for w, i in zip(windows, position, strict=True)]
@@ -218,7 +230,6 @@ def _patch(
         if len(met) == len(windows):
             at = (slice(None), slice(None), number, slice(None), *(r.outputs for r in met))
             made[at] = x[(..., *(r.inputs for r in met))]
-    shape = (batch, groups, len(positions) * channels, prod(sizes))
     return ev.backend.reshape(made, shape)
 
 
