@@ -30,6 +30,10 @@ MOST_FILES = 1000
 
 _MOST_BYTES = 1 << 16  # of a file; a choice takes far less
 _SUFFIX = ".json"
+_BROKEN = (
+    *(OSError, ValueError, TypeError, KeyError),
+    *(AttributeError, OverflowError, RecursionError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def find_choice(key: str) -> Choice | None:
         with path.open("rb") as file:
             choice = _choice(json.loads(file.read(_MOST_BYTES)))
         os.utime(path)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except _BROKEN:
         return None
     return choice
 

@@ -113,6 +113,8 @@ def test_another_graph_or_version_is_searched_for(
         b'{"interleaved": true, "share": 2.0, "figures": {}}',
         b'{"interleaved": true, "share": 0.1, "figures": {"a": "b"}}',
         b'{"interleaved": 1, "share": 0.1, "figures": {}}',
+        b'{"interleaved": true, "share": 0.1, "figures": []}',
+        b'{"interleaved": true, "share": 1' + b"0" * 400 + b', "figures": {}}',
         b"[" * 60_000,
     ],
 )
