@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emuron.cli.model_options import CastMode, CastType, ModelName, Seq, Task, Tp, compiled
+from emuron.cli.model_options import (
+    CastMode,
+    CastType,
+    ModelName,
+    Seq,
+    Task,
+    Tp,
+    Weights,
+    compiled,
+)
 from emuron.cli.output import Json, console, print_json, print_table, progress
 from emuron.errors import UsageError
 
@@ -33,6 +42,7 @@ def compare(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    weights: Weights = None,
     tp: Tp = None,
     report: ReportPath = None,
     as_json: Json = False,
@@ -48,12 +58,12 @@ def compare(
     names = [instance(name).name for name in _listed(on, "--on")]
     batches = [_count(text) for text in _listed(batch, "--batch")]
     options: dict[str, Any] = {"sequence": seq, "task": task, "tp": tp}
-    options |= {"autocast": autocast, "autocast_type": autocast_type}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
     found: list[Candidate] = []
     with progress() as bar:
         steps = bar.add_task(f"Compiling {model}", total=len(names) * len(batches))
         for candidate in candidates_of(
-            lambda on, batch: compiled(model, weights=False, on=on, batch=batch, **options),
+            lambda on, batch: compiled(model, data=False, on=on, batch=batch, **options),
             names,
             batches,
         ):

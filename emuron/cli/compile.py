@@ -18,6 +18,7 @@ from emuron.cli.model_options import (
     Strict,
     Task,
     Tp,
+    Weights,
     compiled,
     tokenizer_folder,
 )
@@ -40,6 +41,7 @@ def compile_command(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    weights: Weights = None,
     strict: Strict = None,
     tp: Tp = None,
     explain: Explain = False,
@@ -56,10 +58,11 @@ def compile_command(
     if output is None and not explain:
         raise UsageError("Give the folder to write with -o, or --explain to see what passes do.")
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
+    options |= {"strict": strict, "tp": tp}
     with progress() as bar:
         bar.add_task("Compiling", total=None)
-        made = compiled(model, seed=seed, weights=output is not None, **options)
+        made = compiled(model, seed=seed, data=output is not None, **options)
         path = None if output is None else save(made, output, tokenizer_folder(model))
         summary = made.summary()
     if as_json:

@@ -16,6 +16,7 @@ from emuron.cli.model_options import (
     Seed,
     Seq,
     Task,
+    Weights,
     compiled,
     random_inputs,
 )
@@ -50,6 +51,7 @@ def debug(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    weights: Weights = None,
     bound: Bound = 0.01,
     against: Against = None,
     nodes: Nodes = False,
@@ -66,6 +68,7 @@ def debug(
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
     casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
+    casts["weights"] = weights
     captured = _captured(against) if against is not None else None
     with progress() as bar:
         bar.add_task("Comparing layer by layer", total=None)
@@ -77,6 +80,7 @@ def debug(
             bound=bound,
             captured=captured,
             weights=made.weights,
+            framework=made.framework,
         )
     if report is not None:
         from emuron.trace.bars_page import to_html

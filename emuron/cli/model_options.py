@@ -48,6 +48,10 @@ Tp = Annotated[
     int | None,
     typer.Option("--tp", min=1, help="Logical cores that share the model (tensor parallel)."),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", help="Store those of linear layers in 8 bits: int8 or fp8."),
+]
 Strict = Annotated[
     bool | None,
     typer.Option("--strict", help="Refuse operators without a kernel; else the host runs them."),
@@ -59,11 +63,12 @@ Shapes = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of random inputs and random weights.")]
 
 
-def compiled(model: str, *, seed: int = 0, weights: bool = True, **options: Any) -> CompiledModel:
+def compiled(model: str, *, seed: int = 0, data: bool = True, **options: Any) -> CompiledModel:
     """Return the model that a command line describes.
 
-    `options` are those of `compile_model`, None where not given. An artifact has its own, so that
-    giving one with it is a UsageError; `on` is checked against it.
+    `options` are those of `compile_model`, None where not given; without `data` weights are shapes
+    alone. An artifact has its own options, so that giving one with it is a UsageError; `on` is
+    checked against it.
     """
     from emuron.compiler import artifact
     from emuron.compiler.compile import compile_model
@@ -78,7 +83,7 @@ def compiled(model: str, *, seed: int = 0, weights: bool = True, **options: Any)
                 "Leave the options out, or compile the model again with them."
             )
         return artifact.load(model, on=target)
-    return compile_model(open_model(model, seed=seed, weights=weights), **given)
+    return compile_model(open_model(model, seed=seed, weights=data), **given)
 
 
 def shapes_of(given: list[str] | None) -> dict[str, tuple[int, ...]] | None:

@@ -17,6 +17,7 @@ from emuron.cli.model_options import (
     Strict,
     Task,
     Tp,
+    Weights,
     compiled,
     make_folder,
     write_files,
@@ -39,6 +40,7 @@ def profile(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    weights: Weights = None,
     strict: Strict = None,
     tp: Tp = None,
     output: Output = Path("emuron-profile"),
@@ -52,10 +54,11 @@ def profile(
     from emuron.trace.terminal import to_rich
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
+    options |= {"strict": strict, "tp": tp}
     with progress() as bar:
         bar.add_task("Compiling and timing", total=None)
-        made = compiled(model, weights=False, **options)
+        made = compiled(model, data=False, **options)
         summary = made.summary()
         folder = make_folder(output)
         written = write_files(made, folder / "report.html", folder / "timeline.json.gz")

@@ -20,6 +20,7 @@ from emuron.cli.model_options import (
     Strict,
     Task,
     Tp,
+    Weights,
     compiled,
     random_inputs,
     shapes_of,
@@ -64,6 +65,7 @@ def run(
     task: Task = None,
     autocast: CastMode = None,
     autocast_type: CastType = None,
+    weights: Weights = None,
     strict: Strict = None,
     tp: Tp = None,
     shape: Shapes = None,
@@ -83,11 +85,12 @@ def run(
     """
     _refuse(fidelity, text, no_data)
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    options |= {"autocast": autocast, "autocast_type": autocast_type, "strict": strict, "tp": tp}
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
+    options |= {"strict": strict, "tp": tp}
     options["shapes"] = shapes_of(shape)
     with progress() as bar:
         steps = bar.add_task("Compiling and timing", total=2)
-        made = compiled(model, seed=seed, weights=not no_data, **options)
+        made = compiled(model, seed=seed, data=not no_data, **options)
         summary = made.summary()
         bar.update(steps, advance=1, description="Computing")
         outputs, comparisons = (

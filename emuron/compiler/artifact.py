@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,6 +50,8 @@ _STORED_NAMES: Mapping[str, str] = {
     "uint8": "U8",
     "bool": "BOOL",
 }
+
+_BYTES = "U8"  # how 8-bit floats are stored that have no name there
 
 
 def is_artifact(path: str | Path) -> bool:
@@ -127,6 +130,7 @@ def _manifest(model: CompiledModel) -> dict[str, Any]:
             "autocast": model.options.autocast.mode,
             "autocast_type": str(model.options.autocast.dtype),
             "strict": model.options.strict,
+            "weights": model.options.weights,
             "tp": model.tp,
         },
         "inputs": {v.name: str(v.type) for v in graph.inputs},
@@ -144,7 +148,7 @@ def _write_parameters(parameters: tuple[Parameter, ...], file: BinaryIO) -> None
         array = parameter.load()
         stored = str(array.dtype) if array.dtype == np.float64 else str(dtype(array.dtype))
         header[parameter.name] = {
-            "dtype": _STORED_NAMES[stored],
+            "dtype": _STORED_NAMES.get(stored, _BYTES),
             "shape": list(array.shape),
             "data_offsets": [end, end + array.nbytes],
         }
@@ -226,7 +230,7 @@ def _model(path: Path, manifest: Mapping[str, Any]) -> CompiledModel:
     return CompiledModel(
         graph,
         find_instance(manifest["target"]["instance"]),
-        CompileOptions(cast, bool(options.get("strict", False))),
+        CompileOptions(cast, bool(options.get("strict", False)), str(options.get("weights", ""))),
         batch,
         name=str(manifest["name"]),
         tp=int(options.get("tp", 1)),
@@ -345,4 +349,16 @@ def _parameter(value: Value, stored: Mapping[str, StoredTensor], path: Path) -> 
         raise ModelFileError(
             f"{path / PARAMETERS}: {value.name!r} {what}, {GRAPH} expects {value.type}."
         )
-    return Parameter(value, found.read)
+    kind = value.type.dtype
+    return Parameter(value, found.read if str(kind) in _STORED_NAMES else _Bits(found, kind))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bits:
+    """Reads a tensor stored as bytes as numbers of another 8-bit dtype."""
+
+    stored: StoredTensor
+    kind: DType
+
+    def __call__(self) -> np.ndarray:
+        return self.stored.read().view(self.kind.np)

@@ -18,6 +18,7 @@ from emuron.compiler.frontends.zoo import open_model
 from emuron.compiler.graph import Graph
 from emuron.compiler.ops import Autocast
 from emuron.compiler.ops.context import NO_AUTOCAST
+from emuron.compiler.passes.quantize_weights import weight_passes
 from emuron.compiler.passes.tensor_parallel import Partition, partition
 from emuron.compiler.pipeline import CompileOptions, apply_passes, compile_optimized
 from emuron.compiler.ranks import RankEvaluator, execute_ranks
@@ -50,7 +51,10 @@ PURCHASES = (("on_demand", "On demand"), ("ri_effective", "Reserved (effective)"
 
 @dataclass(eq=False)
 class CompiledModel:
-    """A graph compiled for an instance: `tp` logical cores share it, others run copies of it."""
+    """A graph compiled for an instance: `tp` logical cores share it, others run copies of it.
+
+    `framework` is the graph as the framework computes it, where `graph` stores weights otherwise.
+    """
 
     graph: Graph
     instance: Instance
@@ -60,6 +64,7 @@ class CompiledModel:
     name: str = ""
     graph_passes: tuple[PassRecord, ...] = ()
     tp: int = 1
+    framework: Graph | None = None
 
     def __post_init__(self) -> None:
         self.name = self.name or self.graph.name
@@ -156,7 +161,8 @@ class CompiledModel:
     ) -> dict[str, np.ndarray]:
         """Return the outputs without any automatic cast: what the framework itself computes."""
         made = get_backend(backend) if isinstance(backend, str) else backend
-        return Evaluator(self.graph, made, NO_AUTOCAST, self.weights).run(inputs)
+        graph = self.framework or self.graph
+        return Evaluator(graph, made, NO_AUTOCAST, self.weights).run(inputs)
 
     @cached_property
     def timing(self) -> TimingResult:
@@ -249,6 +255,7 @@ class CompiledModel:
             "tp": self.tp,
             "workers": self.workers,
             "autocast": str(self.options.autocast.mode),
+            "weights": self.options.weights or "as in the model",
             "latency_ms": latency.total_us / 1000,
             "device_ms": latency.device_us / 1000,
             "host_ms": (latency.total_us - latency.device_us) / 1000,
@@ -290,6 +297,7 @@ class CompiledModel:
             trace=self.trace,
             options={
                 "autocast": f"{self.options.autocast.mode} {self.options.autocast.dtype}",
+                **({"weights": self.options.weights} if self.options.weights else {}),
                 "batch": str(self.batch),
                 "cores": self._cores_text(),
             },
@@ -356,25 +364,38 @@ def compile_model(
     task: str = "",
     strict: bool = False,
     tp: int = 1,
+    weights: str = "",
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> CompiledModel:
     """Compile a model for an instance; `tp` of its logical cores share it (tensor parallelism).
 
     `model` is a Graph, a Model, a folder, file or zoo name, or a PyTorch or flax module or JAX
     function with its example `inputs`. `shapes` are those of inputs that a file leaves open.
+    `weights` "int8" or "fp8" stores those of linear layers in 8 bits (`quantize_weights`).
     Raises UnknownNameError for an instance, ModelFileError for a folder that is no model.
     An op without a kernel runs on the host between device programs; with `strict` it is refused
     with UnsupportedOpError.
     """
     target = find_instance(on)
-    options = CompileOptions(Autocast(autocast, autocast_type), strict)  # type: ignore[arg-type]
+    cast = Autocast(autocast, autocast_type)  # type: ignore[arg-type]
+    options, storing = CompileOptions(cast, strict, weights), weight_passes(weights)
     if isinstance(model, (str, Path)):
         model = open_model(str(model))
     graph = _graph(model, inputs, batch, sequence, task, shapes)
     found = _batch(graph, batch if isinstance(model, Model) else None)
     name = model.name if isinstance(model, Model) else graph.name
-    graph, records = apply_passes(graph)
-    return CompiledModel(graph, target, options, found, name=name, graph_passes=records, tp=tp)
+    framework, records = apply_passes(graph)
+    graph, stored = apply_passes(framework, storing)
+    return CompiledModel(
+        graph,
+        target,
+        options,
+        found,
+        name=name,
+        graph_passes=(*records, *stored),
+        tp=tp,
+        framework=framework,
+    )
 
 
 def _graph(

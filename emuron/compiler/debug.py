@@ -82,19 +82,21 @@ def debug(
     captured: Mapping[str, np.ndarray] | None = None,
     backend: Backend | str = "numpy",
     weights: WeightCache | None = None,
+    framework: Graph | None = None,
 ) -> Diagnosis:
     """Return where the values of a graph drift from the framework's, and which cast does it.
 
-    The framework's values are those of the graph without automatic casts, or those in `captured`
-    for the values, nodes or layers (by their last node) that it names. Raises UsageError for a
-    captured name or shape that the graph does not have.
+    The framework's values are those of the graph without automatic casts (of `framework`, if
+    weights of `graph` are stored in 8 bits), or those in `captured` for the values, nodes or layers
+    (by their last node) that it names. Raises UsageError for a captured name or shape that the
+    graph does not have.
     """
     if not bound > 0:
         raise UsageError(f"the bound of a drift must be above 0, found {bound:g}")
     weights = WeightCache() if weights is None else weights
     exact = Evaluator(graph, backend, NO_AUTOCAST, weights)
     chip = Evaluator(graph, exact.backend, autocast, weights)
-    theirs = exact.run_all(inputs)
+    theirs = Evaluator(framework or graph, exact.backend, NO_AUTOCAST, weights).run_all(inputs)
     ours = chip.run_all(inputs)
     wanted = {**theirs, **_by_value(graph, captured or {})}
     comparison = _Comparison(exact, chip, inputs, theirs, ours, wanted)
@@ -175,8 +177,22 @@ class _Comparison:
         if narrowing := self._narrowing(node):
             source = node.inputs[0].type.dtype
             found.append(_effect("the model's own cast", source, output.type.dtype, narrowing))
+        found.append(self._storage(node))
         effects = [effect for effect in found if effect is not None]
         return tuple(sorted(effects, key=lambda effect: -effect.error))
+
+    def _storage(self, node: Node) -> CastEffect | None:
+        """Return what storing the node's weight in 8 bits alone does to its output."""
+        if not getattr(node.op, "scaled", False):
+            return None
+        stored, output = node.inputs[1], node.outputs[0]
+        error = relative_error(self._without_casts(node), self.theirs[output.name])
+        what = f"the weight as stored, {stored.name}"
+        return _effect(what, output.type.dtype, stored.type.dtype, error)
+
+    def _without_casts(self, node: Node) -> np.ndarray:
+        """Return a node's first output from the framework's values, with its weights as stored."""
+        return self.exact.run_node(node, self._operands(node))[0]
 
     def _rounding(
         self, node: Node, operands: dict[Value, np.ndarray], index: int
@@ -193,7 +209,7 @@ class _Comparison:
         array = self._weight(value) if array is None else array
         changed = {**operands, value: _rounded(array, stored, to)}
         output = self.exact.run_node(node, changed)[0]
-        error = relative_error(output, self.theirs[node.outputs[0].name])
+        error = relative_error(output, self._without_casts(node))
         kind = "weight" if self.exact.is_parameter(value) else "value"
         return _effect(f"operand {index}, the {kind} {value.name}", stored, to, error)
 

@@ -60,10 +60,12 @@ class CompileOptions:
     """Options of the compiler: `--auto-cast` and `--auto-cast-type` as neuronx-cc has them.
 
     With `strict`, an operator without a kernel is refused instead of computed by the host.
+    `weights` is how those of linear layers are stored: int8 or fp8, "" as the model has them.
     """
 
     autocast: Autocast = MATMULT
     strict: bool = False
+    weights: str = ""
 
 
 def apply_passes(

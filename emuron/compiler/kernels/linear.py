@@ -12,6 +12,7 @@ from emuron.compiler.kernels import folding
 from emuron.compiler.kernels.context import KernelContext, Placed, Rows, nisa, transposed_key
 from emuron.compiler.kernels.view import LogicalView
 from emuron.isa.affine import Index
+from emuron.isa.tensor_engine import FP32_TYPES
 from emuron.nki.tensor import NkiTensor
 from emuron.numerics.dtypes import DType, float32
 
@@ -71,11 +72,15 @@ class LinearPacking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Epilogue:
-    """What happens to a product on its way out of PSUM, in this order, each in float32."""
+    """What happens to a product on its way out of PSUM, each in float32.
+
+    First the scale, then the others in this order.
+    """
 
     bias: Placed | None = None
     added: Placed | None = None
     activation: str | None = None
+    scale: Placed | None = None
 
 
 def linear(
@@ -88,16 +93,17 @@ def linear(
 ) -> None:
     """Write out[r, n] = epilogue(sum x[r, c] · weight[n, c]).
 
-    `weight` is packed and already of the dtype in which the product is taken; x is rounded to it.
+    `weight` is packed; products are taken in its dtype, to which x is rounded, unless there is a
+    scale: then in that of x, to which the weight is cast on chip where the PE array needs that.
     """
     rows = x.view.matrix().shape[0]
     x = x if folding.is_folded(x) else k.reachable(x, packing.inputs)
     if epilogue.added is not None:
         epilogue = replace(epilogue, added=k.reachable(epilogue.added, packing.outputs))
-    dtype = weight.dtype
-    if packing.blocks * packing.columns * dtype.itemsize > _TILE_BYTES:
+    if packing.blocks * packing.columns * packing.itemsize > _TILE_BYTES:
         _Streamed(k, x, weight, packing, epilogue, out).run()
         return
+    dtype = _moved_dtype(k, x, weight, epilogue)
     fitting = _MOVED_BYTES // (packing.blocks * dtype.itemsize) // 128 * 128
     step = min(rows, max(128, fitting))
     whole, last = divmod(rows, step)
@@ -120,12 +126,34 @@ def _part(
     part: Rows,
 ) -> None:
     """Write all columns of a range of rows, whose transpose stays on chip."""
-    moved = _turned(k, x, part, weight.dtype)
+    moved = _turned(k, x, part, _moved_dtype(k, x, weight, epilogue))
     full, rest = divmod(packing.outputs, packing.columns)
     for group in k.loop(full, unroll=2, name="group"):
         _group(k, moved, weight, packing, (group, packing.columns), epilogue, out, part)
     if rest:
         _group(k, moved, weight, packing, (full, rest), epilogue, out, part)
+
+
+def _moved_dtype(k: KernelContext, x: Placed, weight: Placed, epilogue: Epilogue) -> DType:
+    """Return the dtype to which the rows are rounded that meet a weight."""
+    return weight.dtype if epilogue.scale is None else k.operand(x.dtype)
+
+
+def _multipliable(k: KernelContext, tile: NkiTensor, moved: NkiTensor) -> NkiTensor:
+    """Return a tile of a weight as it may meet rows: cast to their dtype if it cannot as it is.
+
+    8-bit floats meet any narrow float. Casts are shared by the engines that write no products
+    out, so that those of the next group need not wait for this one.
+    """
+    narrow = {tile.dtype, moved.dtype}.isdisjoint(FP32_TYPES)
+    meets = narrow and tile.dtype.is_float and str(tile.dtype) in k.core.matmul_dtypes
+    if tile.dtype == moved.dtype or meets:
+        return tile
+    made = k.sbuf(tile.shape, moved.dtype, "cast_weight")
+    cut = -(-tile.shape[2] // 2)
+    nisa.activation(made[:, :, :cut], "copy", tile[:, :, :cut])
+    nisa.tensor_copy(made[:, :, cut:], tile[:, :, cut:], engine="gpsimd")
+    return made
 
 
 def _turned(k: KernelContext, x: Placed, part: Rows, dtype: DType) -> NkiTensor:
@@ -151,9 +179,8 @@ def _group(
     columns = (index * packing.columns, width)
     tile = k.sbuf((128, packing.blocks, width), weight.dtype, "weight")
     nisa.dma_copy(tile, packing.group(weight, index, width))
-    line = None
-    if epilogue.bias is not None:
-        line = k.spread(epilogue.bias, min(128, part[1]), columns)
+    tile = _multipliable(k, tile, moved)
+    lines = _lines(k, epilogue, part, columns)
     added = epilogue.added
     for row, count in k.row_tiles(part[1], out, *([added] if added is not None else [])):
         rows = (part[0] + row, count)
@@ -163,9 +190,18 @@ def _group(
             span = slice(column, min(width, column + _PSUM_COLUMNS))
             product = k.psum((count, span.stop - column), float32)
             contract(product, moved[:, :, row : row + count], tile[:, :, span], packing.inputs)
-            pieces = [None if t is None else t[:count, span] for t in (line, other)]
+            pieces = [None if t is None else t[:count, span] for t in (*lines, other)]
             _evict(k, target[:, span], product, pieces, epilogue.activation)
         k.finish(target, out, rows, columns)
+
+
+def _lines(
+    k: KernelContext, epilogue: Epilogue, part: Rows, columns: tuple[Index, int]
+) -> list[NkiTensor | None]:
+    """Return the scale and the bias of a group's columns, the same in each row of a tile."""
+    rows = min(128, part[1])
+    given = (epilogue.scale, epilogue.bias)
+    return [None if line is None else k.spread(line, rows, columns) for line in given]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +218,7 @@ class _Streamed:
     def run(self) -> None:
         """Write the rows in passes of as many as fit, in a recorded loop where they are regular."""
         rows = self.x.view.matrix().shape[0]
-        most = _ROWS_BYTES // (self.packing.blocks * self.weight.dtype.itemsize) // 128 * 128
+        most = _ROWS_BYTES // (self.packing.blocks * self._moved_dtype.itemsize) // 128 * 128
         step = min(rows, max(128, min(most, _ROWS_AT_ONCE)))
         full, rest = divmod(rows, step)
         values = [v for v in (self.x, self.out, self.epilogue.added) if v is not None]
@@ -192,8 +228,12 @@ class _Streamed:
         if rest:
             self._part((full * step, rest))
 
+    @property
+    def _moved_dtype(self) -> DType:
+        return _moved_dtype(self.k, self.x, self.weight, self.epilogue)
+
     def _part(self, part: tuple[Index, int]) -> None:
-        moved = _turned(self.k, self.x, part, self.weight.dtype)
+        moved = _turned(self.k, self.x, part, self._moved_dtype)
         full, rest = divmod(self.packing.outputs, self.packing.columns)
         for group in self.k.loop(full, unroll=2, name="group"):
             self._group(moved, (group, self.packing.columns), part)
@@ -205,11 +245,12 @@ class _Streamed:
         columns = (index * packing.columns, width)
         tiles = [(row, min(128, part[1] - row)) for row in range(0, part[1], 128)]
         products = [k.psum((count, width), float32) for _, count in tiles]
-        step = max(1, _TILE_BYTES // (width * self.weight.dtype.itemsize))
+        step = max(1, _TILE_BYTES // (width * packing.itemsize))
         for first in range(0, packing.blocks, step):
             last = min(packing.blocks, first + step)
             piece = k.sbuf((128, last - first, width), self.weight.dtype, "weight")
             nisa.dma_copy(piece, packing.group(self.weight, index, width)[:, first:last])
+            piece = _multipliable(k, piece, moved)
             inputs = min(packing.inputs, 128 * last) - 128 * first
             for (row, count), product in zip(tiles, products, strict=True):
                 stationary = moved[:, first:last, row : row + count]
@@ -220,11 +261,11 @@ class _Streamed:
     def _write(
         self, product: NkiTensor, rows: tuple[Index, int], columns: tuple[Index, int]
     ) -> None:
-        k, bias, added = self.k, self.epilogue.bias, self.epilogue.added
+        k, added = self.k, self.epilogue.added
         target = k.target(self.out, rows, columns)
-        line = None if bias is None else k.spread(bias, min(128, rows[1]), columns)
+        lines = _lines(k, self.epilogue, rows, columns)
         other = None if added is None else k.read(added, rows, columns)
-        _evict(k, target, product, [line, other], self.epilogue.activation)
+        _evict(k, target, product, [*lines, other], self.epilogue.activation)
         k.finish(target, self.out, rows, columns)
 
 
@@ -254,13 +295,13 @@ def _evict(
     pieces: list[NkiTensor | None],
     activation: str | None,
 ) -> None:
-    """Take a product out of PSUM: plus the bias, plus another value, through a function."""
-    bias, added = pieces
-    steps: list[Callable[[NkiTensor, NkiTensor], None]] = []
-    if bias is not None:
-        steps.append(partial(_add, bias))
-    if added is not None:
-        steps.append(partial(_add, added))
+    """Take a product out of PSUM: times the scale, plus the bias, plus a value, by a function."""
+    operators = ("multiply", "add", "add")
+    steps: list[Callable[[NkiTensor, NkiTensor], None]] = [
+        partial(_combine, operator, piece)
+        for operator, piece in zip(operators, pieces, strict=True)
+        if piece is not None
+    ]
     if activation is not None:
         steps.append(partial(_apply, activation))
     if not steps:
@@ -273,8 +314,8 @@ def _evict(
         source = result
 
 
-def _add(piece: NkiTensor, target: NkiTensor, source: NkiTensor) -> None:
-    nisa.tensor_tensor(target, source, piece, "add")
+def _combine(operator: str, piece: NkiTensor, target: NkiTensor, source: NkiTensor) -> None:
+    nisa.tensor_tensor(target, source, piece, operator)
 
 
 def _apply(function: str, target: NkiTensor, source: NkiTensor) -> None:

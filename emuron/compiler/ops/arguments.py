@@ -25,6 +25,12 @@ def require_float(type: TensorType, name: str) -> None:
     require(type.dtype.kind == "float", f"{name} must be floating point, found {type}")
 
 
+def require_eight_bits(type: TensorType, name: str) -> None:
+    """Check that an operand is int8 or an 8-bit floating-point dtype."""
+    narrow = type.dtype.kind in ("int", "float") and type.dtype.itemsize == 1
+    require(narrow, f"{name} must be int8 or an 8-bit float, found {type}")
+
+
 def require_integer(type: TensorType, name: str) -> None:
     """Check that an operand is of an integer dtype."""
     require(type.dtype.kind in ("int", "uint"), f"{name} must be an integer tensor, found {type}")

@@ -23,17 +23,17 @@ def apply_rule(p: Partitioner, node: Node) -> bool:
 
 
 def _linear(p: Partitioner, node: Node, op: contraction.Linear) -> bool:
-    x, weight, *bias = node.inputs
+    x, weight, *lines = node.inputs
     if not p.is_parameter(weight):
         return False
     split = p.split_of(x)
     if split is not None and split.dim == x.type.rank - 1:
-        _by_inputs(p, node, split)
+        _by_inputs(p, node, op, split)
         return True
     columns = p.columns.get(node)
     if columns is None:
         return False
-    parts = [p.split(v, columns.at(0)) for v in (weight, *bias)]
+    parts = [p.split(v, columns.at(0)) for v in (weight, *lines)]
     if any(part is None for part in parts):
         return False
     made = p.emit(op, [p.whole(x), *(v for v in parts if v is not None)])
@@ -41,11 +41,12 @@ def _linear(p: Partitioner, node: Node, op: contraction.Linear) -> bool:
     return True
 
 
-def _by_inputs(p: Partitioner, node: Node, split: Split) -> None:
+def _by_inputs(p: Partitioner, node: Node, op: contraction.Linear, split: Split) -> None:
     """Append partial sums over a rank's inputs, their total, and the bias added to it once."""
-    x, weight, *bias = node.inputs
-    local = p.found[x][0]
-    partial = p.one(contraction.Linear(), [local, p.shard(weight, split.at(1))], "partial")
+    x, weight, *lines = node.inputs
+    scale, bias = (lines[:1], lines[1:]) if op.scaled else ([], lines)
+    operands = [p.found[x][0], p.shard(weight, split.at(1)), *(p.whole(v) for v in scale)]
+    partial = p.one(op, operands, "partial")
     total = p.one(collectives.AllReduce(p.ranks), [partial], "all_reduce")
     if bias:
         last = (total.type.rank - 1,)

@@ -27,11 +27,20 @@ SCHEDULE = "choose_schedule"
 
 
 def graph_record(name: str, before: Graph, after: Graph) -> PassRecord:
-    """Return the nodes before and after a pass, and the operators that it made or removed."""
+    """Return the nodes before and after a pass, and the operators that it made or removed.
+
+    Where it stored weights in 8 bits, how many, and the bytes of all parameters before and after.
+    """
     figures = {"nodes before": len(before.nodes), "nodes after": len(after.nodes)}
     old, new = (Counter(node.op.name for node in g.nodes) for g in (before, after))
     figures.update({f"{op} made": count for op, count in sorted((new - old).items())})
     figures.update({f"{op} removed": count for op, count in sorted((old - new).items())})
+    kinds, found = (Counter(p.type.dtype for p in g.parameters) for g in (before, after))
+    narrow = {f"weights stored as {t}": n for t, n in (found - kinds).items() if t.itemsize == 1}
+    if narrow:
+        figures |= narrow
+        figures["parameters before, bytes"] = before.parameter_bytes
+        figures["parameters after, bytes"] = after.parameter_bytes
     return PassRecord(name, figures)
 
 

@@ -89,8 +89,9 @@ def _rms_norm(op, x, weight=1.0):
     return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + op.epsilon) * weight
 
 
-def _linear(op, x, weight, bias=0.0):
-    return np.einsum("...i,oi->...o", x, weight) + bias
+def _linear(op, x, weight, *lines):
+    scale, bias = (*lines, 0.0)[:2] if op.scaled else (1.0, (*lines, 0.0)[0])
+    return np.einsum("...i,oi->...o", x, np.asarray(weight, float)) * scale + bias
 
 
 def _rope(op, x, cos, sin):
