@@ -350,15 +350,17 @@ def _parameter(value: Value, stored: Mapping[str, StoredTensor], path: Path) -> 
             f"{path / PARAMETERS}: {value.name!r} {what}, {GRAPH} expects {value.type}."
         )
     kind = value.type.dtype
-    return Parameter(value, found.read if str(kind) in _STORED_NAMES else _Bits(found, kind))
+    as_bytes = kind.itemsize == 1 and str(kind) not in _STORED_NAMES
+    return Parameter(value, _Bits(found, kind) if as_bytes else found.read)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Bits:
-    """Reads a tensor stored as bytes as numbers of another 8-bit dtype."""
+    """Reads a tensor as numbers of an 8-bit dtype, if it is stored as their bytes."""
 
     stored: StoredTensor
     kind: DType
 
     def __call__(self) -> np.ndarray:
-        return self.stored.read().view(self.kind.np)
+        array = self.stored.read()
+        return array.view(self.kind.np) if array.dtype == np.uint8 else array
