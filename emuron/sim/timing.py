@@ -186,7 +186,7 @@ def simulate(tables: at.Tables, numba: Numba, queues: Queues) -> at.Tables:
         status = run(*tables)
         if status == at.GROW:
             tables = _with_more_history(tables)
-            if not runs_compiled and pays(numba, len(tables.h) // at.EVENT, *_ENGINE):
+            if not runs_compiled and pays(numba, _recorded(tables), *_ENGINE):
                 runs_compiled, tables = True, _as_arrays(tables)
         elif status == at.GROW_STATES:
             more = int(tables.m[at.STATE_SIZE]) * 2 + len(tables.g)
@@ -210,6 +210,14 @@ def _as_lists(tables: at.Tables) -> at.Tables:
 def _queues(m: at.Ints) -> range:
     """Return the pointers to the queues."""
     return range(int(m[at.QUEUES_FROM]), int(m[at.QUEUES_TO]), at.QUEUE)
+
+
+def _recorded(t: at.Tables) -> int:
+    """Return the events so far: there may be room for several times as many."""
+    return sum(
+        int(t.m[queue + at.HISTORY] + t.m[queue + at.ISSUED] - t.m[queue + at.FIRST])
+        for queue in _queues(t.m)
+    )
 
 
 def _with_more_history(t: at.Tables) -> at.Tables:

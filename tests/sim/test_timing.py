@@ -13,6 +13,7 @@ from emuron.errors import UsageError
 from emuron.isa.affine import Affine, LoopIndex
 from emuron.isa.program import Block, Loop, Program
 from emuron.isa.tensor import AccessPattern
+from emuron.sim import timing
 from emuron.sim.timing import TimingResult, TimingSimulator
 from emuron.trace.repetition import unfold
 from tests.sim import slow_timing
@@ -342,6 +343,19 @@ def test_compiled_and_plain_engine_agree(body: tuple[Any, ...]) -> None:
         assert traces[0] is not None
         assert traces[1] is not None
         assert traces[0].to_text() == traces[1].to_text()
+
+
+def test_a_run_is_as_long_as_its_events_not_as_the_room_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(timing, "pays", lambda numba, count, *_: asked.append(count))
+    writer, program = double_buffered(trip=600, columns=512, matmuls=1)
+    result = TimingSimulator(writer.chip, skip=False).run(program)
+    assert result.executed == 600 * 2 * 2
+    _, _, *grown = asked  # first for the tracker, and for the room at the start
+    assert grown
+    assert max(grown) <= result.executed
 
 
 def test_the_trace_written_out_is_that_without_skipping() -> None:
