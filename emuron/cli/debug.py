@@ -67,18 +67,16 @@ def debug(
     from emuron.compiler.debug import debug as diagnose
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
-    casts: dict[str, Any] = {"autocast": autocast, "autocast_type": autocast_type}
-    casts["weights"] = weights
-    captured = _captured(against) if against is not None else None
+    options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
     with progress() as bar:
         bar.add_task("Comparing layer by layer", total=None)
-        made = compiled(model, seed=seed, **options, **casts)
+        made = compiled(model, seed=seed, **options)
         found = diagnose(
             made.graph,
             random_inputs(made.graph, seed),
             made.options.autocast,
             bound=bound,
-            captured=captured,
+            captured=_captured(against) if against is not None else None,
             weights=made.weights,
             framework=made.framework,
         )

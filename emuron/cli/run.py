@@ -86,8 +86,7 @@ def run(
     _refuse(fidelity, text, no_data)
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
     options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
-    options |= {"strict": strict, "tp": tp}
-    options["shapes"] = shapes_of(shape)
+    options |= {"strict": strict, "tp": tp, "shapes": shapes_of(shape)}
     with progress() as bar:
         steps = bar.add_task("Compiling and timing", total=2)
         made = compiled(model, seed=seed, data=not no_data, **options)
