@@ -15,6 +15,9 @@ from pathlib import Path
 
 from emuron.compiler.frontends.zoo import zoo, zoo_name
 from emuron.hardware.catalog import chips, instance, instances
+from emuron.hardware.chip import Chip
+from emuron.hardware.core import NeuronCore
+from emuron.hardware.instance import Instance
 from emuron.hardware.record import figures
 from emuron.planner.measurements import Measurement, read_measurements
 from emuron.planner.prediction import Prediction, summarize
@@ -208,12 +211,19 @@ def fitted_table() -> str:
     """Return every fitted figure of the hardware data."""
     entries = (*dict.fromkeys(chip.core for chip in chips()), *chips(), *instances())
     rows = [
-        (getattr(entry, "family", getattr(entry, "name", entry)), f"`{path}`", value, source)
+        (entry_name(entry), f"`{path}`", value, source)
         for entry in entries
         for path, value, source in figures(entry)
         if source.startswith("fitted:")
     ]
     return table(("of", "figure", "value", "fitted on"), dict.fromkeys(rows))
+
+
+def entry_name(entry: NeuronCore | Chip | Instance) -> str:
+    """Return what the page calls an entry of the hardware data; instances go by family."""
+    if isinstance(entry, NeuronCore):
+        return f"NeuronCore-{entry.version}"
+    return entry.family if isinstance(entry, Instance) else entry.name
 
 
 def fitted_rows(figure: str = "") -> frozenset[str]:

@@ -32,6 +32,8 @@ def test_the_accuracy_page_shows_rows_reasons_and_what_was_fitted(script: dict[s
     assert "| m1 | all-minilm-l6-v2 | inf2.xlarge | 1 | 64 | latency_p50 | ms | 0.4 |" in page
     assert "| 6 | tensor parallelism is not modelled yet |" in page
     assert "| inf2 | `host.framework_launch_us` |" in page
+    assert "| inferentia2 | `collectives.ring_hop_us` |" in page
+    assert "| NeuronCore-v1 | `" in page
     assert "Rows that nothing was fitted on" not in page
 
 
