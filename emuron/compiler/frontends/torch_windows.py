@@ -42,13 +42,28 @@ def _conv(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Value:
+    around = _pairs(padding, weight.type.rank - 2)
+    return _convolved(c, (x, weight, bias), around, groups, stride=stride, dilation=dilation)
+
+
+def _convolved(
+    c: Call,
+    operands: tuple[Value, Value, Value | None],
+    padding: Sequence[tuple[int, int]],
+    groups: int,
+    *,
+    stride: Sizes,
+    dilation: Sizes,
+) -> Value:
+    """Return the convolution of x, weight and bias, each side padded as said."""
+    x, weight, bias = operands
     n = weight.type.rank - 2
     y = c.b.conv(
         _batched(c, x, n),
         weight,
         bias,
         stride=_each(stride, n),
-        padding=_pairs(padding, n),
+        padding=padding,
         dilation=_each(dilation, n),
         groups=groups,
     )
@@ -72,16 +87,8 @@ def _conv_by_name(
         r * (k - 1) if padding == "same" else 0
         for r, k in zip(rates, weight.shape[2:], strict=True)
     ]
-    y = c.b.conv(
-        _batched(c, x, n),
-        weight,
-        bias,
-        stride=_each(stride, n),
-        padding=[(r // 2, r - r // 2) for r in reach],
-        dilation=rates,
-        groups=groups,
-    )
-    return c.b.reshape(y, *c.out.shape)
+    around = [(r // 2, r - r // 2) for r in reach]
+    return _convolved(c, (x, weight, bias), around, groups, stride=stride, dilation=dilation)
 
 
 @aten("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
