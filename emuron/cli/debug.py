@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from emuron.trace.bars_page import BarsPage
 
 Bound = Annotated[
-    float, typer.Option("--bound", help="The relative error from which a layer drifts.")
+    float | None,
+    typer.Option("--bound", help="The relative error from which a layer drifts (default 0.01)."),
 ]
 Against = Annotated[
     Path | None,
@@ -52,7 +53,7 @@ def debug(
     autocast: CastMode = None,
     autocast_type: CastType = None,
     weights: Weights = None,
-    bound: Bound = 0.01,
+    bound: Bound = None,
     against: Against = None,
     nodes: Nodes = False,
     report: ReportPath = None,
@@ -64,18 +65,18 @@ def debug(
     The framework's values are the graph's without automatic casts, or those of --against.
     `emuron debug bert-base-uncased --autocast all --bound 0.02`
     """
-    from emuron.compiler.debug import debug as diagnose
+    from emuron.compiler import debug as debugger
 
     options: dict[str, Any] = {"on": on, "batch": batch, "sequence": seq, "task": task}
     options |= {"autocast": autocast, "autocast_type": autocast_type, "weights": weights}
     with progress() as bar:
         bar.add_task("Comparing layer by layer", total=None)
         made = compiled(model, seed=seed, **options)
-        found = diagnose(
+        found = debugger.debug(
             made.graph,
             random_inputs(made.graph, seed),
             made.options.autocast,
-            bound=bound,
+            bound=debugger.DEFAULT_BOUND if bound is None else bound,
             captured=_captured(against) if against is not None else None,
             weights=made.weights,
             framework=made.framework,
