@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 from emuron.compiler.frontends.torch import to_graph  # noqa: E402
+from tests.compiler.frontends.torch_functions import Apply  # noqa: E402
 
 FLOAT32_ERROR = 2e-5
 """Sums of up to 384 float32 products in another order, through normalised layers."""
@@ -32,17 +33,6 @@ SMALL_ERROR = 4e-6
 def one_thread() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-
-
-class Apply(torch.nn.Module):
-    """A module that is one function, or one of tensors given by name."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.function(*inputs)
 
 
 def _numpy(tensor: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 from emuron.compiler.frontends.torch import to_graph  # noqa: E402
+from tests.compiler.frontends.torch_functions import Apply  # noqa: E402
 
 SMALL_ERROR = 4e-6
 """One operator on numbers of magnitude up to 10: about 4 units in the last place."""
@@ -28,17 +29,6 @@ SUM_ERROR = 2e-5
 def one_thread() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-
-
-class Apply(torch.nn.Module):
-    """A module that is one function."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.function(*inputs)
 
 
 def _check(function: Any, *inputs: Any, error: float = SMALL_ERROR) -> Graph:
