@@ -111,6 +111,8 @@ def _configuration(row: Measurement, target: Instance) -> tuple[_Configuration, 
         raise UsageError(f"model dtype {row.dtype!r} is not understood")
     mode, cast, more = autocast_of(row)
     notes += more
+    if zoo()[model].family == "multimodal" and row.sequence is None:
+        notes.append(f"texts not stated, the zoo's number of {_TEXT_TOKENS} tokens assumed")
     task = "masked_lm" if "MaskedLM" in row.task else ""
     found = _Configuration(
         model,

@@ -9,6 +9,7 @@ from emuron.compiler.compile import compile_model
 from emuron.compiler.frontends.zoo import open_model
 from emuron.errors import UsageError
 from emuron.hardware.catalog import instance
+from emuron.planner.inference_rows import _configuration
 from emuron.planner.measurements import Measurement
 from emuron.planner.prediction import Prediction, rank_correlation, summarize
 from emuron.planner.validate import Predictor
@@ -192,3 +193,11 @@ def test_rank_correlation_of_equal_orders_is_one(values: list[float]) -> None:
 def test_sequences_of_different_lengths_have_no_correlation() -> None:
     with pytest.raises(UsageError, match="1 values with 2"):
         rank_correlation([1.0], [1.0, 2.0])
+
+
+def test_texts_beside_images_that_no_row_states_are_noted() -> None:
+    row = replace(ROW, model="openai/clip-vit-base-patch32", sequence=None)
+    _, notes = _configuration(row, instance(row.instance))
+    assert notes == ["texts not stated, the zoo's number of 9 tokens assumed"]
+    _, notes = _configuration(replace(row, sequence=16), instance(row.instance))
+    assert notes == []
